@@ -1,0 +1,429 @@
+"""Pictures for people: colour maps, overlays, panels, contact sheets.
+
+Everything returns RGB pictures (uint8 `h w 3`), which `write_png` writes. Three conventions hold in
+all of them: a class painted black is background and leaves an overlay untouched; void
+(`IGNORE_LABEL`) is hatched grey on white, so that it is no class; an id without a class is magenta,
+a colour of no palette here. Labels grow by whole factors only, so that every pixel stays a square.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from segjax.types import IGNORE_LABEL
+
+Color = tuple[int, int, int]
+Palette = Sequence[Sequence[int]]
+
+VOID_STRIPES = ((255, 255, 255), (168, 168, 172))
+INVALID_COLOR = (255, 0, 255)
+WRONG_COLOR = (214, 39, 40)
+
+PAPER, INK, FAINT, RULE = (255, 255, 255), (33, 33, 38), (118, 118, 128), (205, 205, 210)
+MARGIN, GAP = 20, 10
+CELL_SIDE = 256  # small pictures grow towards it, by whole factors
+CELL_LIMIT = 960  # larger ones are shrunk below it, by whole factors
+MAX_LEGEND = 24
+
+
+# Colours
+
+
+def voc_palette(num_classes: int) -> tuple[Color, ...]:
+    """The colour map of PASCAL VOC: bit j of the three channels comes from bits 3j, 3j+1, 3j+2 of
+    the id, the most significant first (VOCdevkit, `VOClabelcolormap.m`). Id 0 is black."""
+    colors = []
+    for index in range(num_classes):
+        channels = [
+            sum((index >> (3 * j + channel) & 1) << (7 - j) for j in range(8))
+            for channel in range(3)
+        ]
+        colors.append((channels[0], channels[1], channels[2]))
+    return tuple(colors)
+
+
+def colorize(label: np.ndarray, palette: Palette) -> np.ndarray:
+    """Paint class ids (integers `h w`) in the colours of `palette`; uint8 `h w 3`.
+
+    Void is hatched, ids outside 0..len(palette)-1 are magenta.
+    """
+    label = np.asarray(label)
+    colors = np.array([*palette, INVALID_COLOR], np.uint8)
+    known = (label >= 0) & (label < len(palette))
+    painted = colors[np.where(known, label, len(palette))]
+    void = label == IGNORE_LABEL
+    painted[void] = _hatch(*label.shape)[void]
+    return painted
+
+
+def _hatch(height: int, width: int) -> np.ndarray:
+    """Diagonal stripes, three of eight pixels dark."""
+    diagonal = np.add.outer(np.arange(height), np.arange(width)) % 8
+    return np.array(VOID_STRIPES, np.uint8)[(diagonal < 3).astype(int)]
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Any picture as uint8 `h w 3`: `h w` or `h w c`, of any real dtype.
+
+    8-bit values are shown as they are. Others (16 bits, floats, possibly normalised) are stretched
+    linearly so that their 1st and 99th percentiles become black and white. One or two channels are
+    shown gray (the first one), of four or more the first three.
+    """
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    image = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, :1]
+    if image.dtype == bool:
+        image = image.astype(np.uint8) * 255
+    if image.dtype != np.uint8:
+        image = _stretch(image)
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def _stretch(image: np.ndarray) -> np.ndarray:
+    image = image.astype(np.float32)
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
+    if high <= low:  # nearly constant: the few other values decide
+        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    if high <= low:
+        return np.full(image.shape, 128, np.uint8)
+    shown = np.nan_to_num((image - low) / (high - low), nan=0.0, posinf=1.0, neginf=0.0)
+    return (np.clip(shown, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def overlay(
+    image: np.ndarray, label: np.ndarray, palette: Palette, *, alpha: float = 0.5
+) -> np.ndarray:
+    """The label laid over its image (`h w c`, any dtype), regions outlined; uint8 `h w 3`.
+
+    shown = (1 - alpha) gray + alpha color inside a region, color on its border. The image turns
+    gray there, or its colours would mix with those of the classes; background keeps it as it is.
+    Void covers more, so that its hatching shows on any image.
+    """
+    label, rgb = np.asarray(label), to_rgb(image).astype(np.float32)
+    if rgb.shape[:2] != label.shape:
+        raise ValueError(f'the image is {rgb.shape[:2]}, its label {label.shape}')
+    color = colorize(label, palette)
+    background = [i for i, entry in enumerate(palette) if not any(entry)]
+    region = ~np.isin(label, background)
+    gray = rgb @ np.array((0.299, 0.587, 0.114), np.float32)
+    rgb[region] = gray[region, None]
+    strength = np.where(region, alpha, 0.0)
+    strength[label == IGNORE_LABEL] = (1 + alpha) / 2
+    strength[region & _borders(label)] = 1.0
+    return (rgb + strength[:, :, None] * (color - rgb) + 0.5).astype(np.uint8)
+
+
+def _borders(label: np.ndarray) -> np.ndarray:
+    """Pixels whose upper, lower, left or right neighbour has another id: lines of two pixels."""
+    border = np.zeros(label.shape, bool)
+    down, right = label[1:] != label[:-1], label[:, 1:] != label[:, :-1]
+    border[1:] |= down
+    border[:-1] |= down
+    border[:, 1:] |= right
+    border[:, :-1] |= right
+    return border
+
+
+def error_map(label: np.ndarray, prediction: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Where a prediction is wrong: red over the pale gray image, void hatched; uint8 `h w 3`."""
+    gray = to_rgb(image).mean(axis=2, keepdims=True)
+    shown = np.repeat(128 + gray / 2, 3, axis=2)
+    wrong = (label != prediction) & (label != IGNORE_LABEL)
+    shown[wrong] = 0.25 * shown[wrong] + 0.75 * np.array(WRONG_COLOR)
+    void = label == IGNORE_LABEL
+    shown[void] = _hatch(*label.shape)[void]
+    return shown.astype(np.uint8)
+
+
+# Sizes and text
+
+
+def _display_size(height: int, width: int) -> tuple[int, int]:
+    """The size a picture is shown at: a whole multiple or fraction of its own."""
+    longest = max(height, width)
+    if longest > CELL_LIMIT:
+        part = math.ceil(longest / CELL_LIMIT)
+        return max(height // part, 1), max(width // part, 1)
+    factor = max(round(CELL_SIDE / longest), 1)
+    return height * factor, width * factor
+
+
+def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    rgb, (height, width) = to_rgb(image), size
+    if rgb.shape[:2] == size:
+        return rgb
+    resized = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def _resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest neighbour, pixel centres at one half."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in zip(size, label.shape, strict=True)
+    )
+    return np.asarray(label)[np.ix_(rows, columns)]
+
+
+@functools.cache
+def _font(size: int, bold: bool = False) -> Any:
+    """DejaVu Sans, which matplotlib carries; found without importing matplotlib."""
+    spec = importlib.util.find_spec('matplotlib')
+    name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
+    try:
+        assert spec is not None and spec.origin is not None
+        return ImageFont.truetype(Path(spec.origin).parent / 'mpl-data/fonts/ttf' / name, size)
+    except (AssertionError, OSError):
+        return ImageFont.load_default(size)
+
+
+def _shorten(text: str, font: Any, width: int) -> str:
+    """The text, its middle left out where it would be wider than `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 2, -1):
+        short = f'{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}'
+        if font.getlength(short) <= width:
+            return short
+    return text[:1] + '…'
+
+
+class _Key(NamedTuple):
+    """One entry of a legend."""
+
+    swatch: np.ndarray  # h w 3
+    name: str
+    value: str = ''
+
+
+def _swatch(class_id: int, palette: Palette) -> np.ndarray:
+    return colorize(np.full((13, 18), class_id), palette)
+
+
+def _legend(keys: Sequence[_Key], width: int) -> np.ndarray:
+    """Entries flowing from left to right into lines of `width` pixels; uint8 `h w 3`."""
+    line, gap, font, value_font = 24, 22, _font(13), _font(13, bold=True)
+    places, x, y = [], 0, 0
+    for key in keys:
+        name = _shorten(key.name, font, max(width // 2, 80))
+        value_x = 26 + round(font.getlength(name)) + 7
+        extent = value_x + round(value_font.getlength(key.value)) if key.value else value_x
+        if x and x + extent > width:
+            x, y = 0, y + line
+        places.append((x, y, name, value_x))
+        x += extent + gap
+    canvas = Image.new('RGB', (width, y + line), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for key, (x, y, name, value_x) in zip(keys, places, strict=True):
+        canvas.paste(Image.fromarray(key.swatch), (x, y + 6))
+        draw.rectangle((x - 1, y + 5, x + 18, y + 19), outline=RULE)
+        draw.text((x + 26, y + 12), name, INK, font, anchor='lm')
+        draw.text((x + value_x, y + 12), key.value, FAINT, value_font, anchor='lm')
+    return np.asarray(canvas)
+
+
+def _class_name(class_id: int, class_names: Sequence[str]) -> str:
+    if class_id == IGNORE_LABEL:
+        return 'void'
+    return class_names[class_id] if 0 <= class_id < len(class_names) else f'id {class_id}?'
+
+
+def _stack(strips: Iterable[np.ndarray], gap: int) -> np.ndarray:
+    """Strips below one another on paper, left-aligned."""
+    strips = list(strips)
+    width = max(strip.shape[1] for strip in strips)
+    height = sum(strip.shape[0] for strip in strips) + gap * (len(strips) - 1)
+    canvas, y = np.full((height, width, 3), PAPER, np.uint8), 0
+    for strip in strips:
+        canvas[y : y + strip.shape[0], : strip.shape[1]] = strip
+        y += strip.shape[0] + gap
+    return canvas
+
+
+def _abreast(cells: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """Cells beside one another, each in the middle of a column of `width` pixels."""
+    height = max(cell.shape[0] for cell in cells)
+    canvas = np.full((height, len(cells) * (width + GAP) - GAP, 3), PAPER, np.uint8)
+    for i, cell in enumerate(cells):
+        x = i * (width + GAP) + (width - cell.shape[1]) // 2
+        y = (height - cell.shape[0]) // 2
+        canvas[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
+    return canvas
+
+
+def _titles(titles: Sequence[str], width: int, *, bold: bool = False) -> np.ndarray:
+    """A line of titles, each above the middle of its column."""
+    canvas = Image.new('RGB', (len(titles) * (width + GAP) - GAP, 20), PAPER)
+    draw, font = ImageDraw.Draw(canvas), _font(13, bold)
+    for i, title in enumerate(titles):
+        centre = i * (width + GAP) + width // 2
+        draw.text((centre, 9), _shorten(title, font, width), FAINT, font, anchor='mm')
+    return np.asarray(canvas)
+
+
+def _heading(left: str, right: str, width: int) -> np.ndarray:
+    canvas = Image.new('RGB', (width, 22), PAPER)
+    draw, font = ImageDraw.Draw(canvas), _font(14, bold=True)
+    room = width - round(font.getlength(right)) - 24
+    draw.text((0, 11), _shorten(left, font, room), INK, font, anchor='lm')
+    draw.text((width, 11), right, INK, font, anchor='rm')
+    return np.asarray(canvas)
+
+
+def _frame(picture: np.ndarray) -> np.ndarray:
+    return np.pad(picture, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
+
+
+# Panels and sheets
+
+
+class Row(NamedTuple):
+    """One picture of a panel. The image may be smaller than its label: it is shown at its size."""
+
+    image: np.ndarray  # h w c, any dtype
+    label: np.ndarray | None  # h w, None where there is no ground truth
+    prediction: np.ndarray  # h w, class ids
+    caption: str = ''
+
+
+def image_iou(label: np.ndarray, prediction: np.ndarray) -> dict[int, float]:
+    """IoU of each class that occurs in one image, in the label or the prediction, void left out."""
+    asked = label != IGNORE_LABEL
+    label, prediction = label[asked], prediction[asked]
+    result = {}
+    for class_id in np.union1d(label, prediction).tolist():
+        truth, guess = label == class_id, prediction == class_id
+        result[int(class_id)] = float((truth & guess).sum() / (truth | guess).sum())
+    return result
+
+
+def panel(
+    rows: Sequence[Row], *, class_names: Sequence[str], palette: Palette, errors: bool = False
+) -> np.ndarray:
+    """`image | ground truth | prediction`, a row an image; uint8 `h w 3`.
+
+    Below each row stand its caption, its mean IoU (over the classes that occur in it) and a legend
+    of these classes, each with its own IoU. `errors` adds a column that marks the wrong pixels.
+    Where no row has a ground truth, its columns are left out.
+    """
+    if not rows:
+        raise ValueError('a panel needs at least one row')
+    truth = any(row.label is not None for row in rows)
+    titles = ['image', *(['ground truth'] if truth else []), 'prediction']
+    titles += ['errors'] if truth and errors else []
+    shapes = [_display_size(*row.prediction.shape) for row in rows]
+    column = max(160, *(width for _, width in shapes))
+    strips = [_titles(titles, column)]
+    for row, shape in zip(rows, shapes, strict=True):
+        strips.append(_abreast(_row_cells(row, shape, titles, palette), column))
+        strips.append(_row_caption(row, class_names, palette, strips[0].shape[1]))
+    return _frame(_stack(strips, GAP))
+
+
+def _row_cells(
+    row: Row, shape: tuple[int, int], titles: Sequence[str], palette: Palette
+) -> list[np.ndarray]:
+    image, prediction = _resize_image(row.image, shape), _resize_label(row.prediction, shape)
+    label = np.full(shape, IGNORE_LABEL)
+    if row.label is not None:
+        label = _resize_label(row.label, shape)
+    cells = [image, colorize(prediction, palette)]
+    if 'ground truth' in titles:
+        cells.insert(1, colorize(label, palette))
+    if 'errors' in titles:
+        cells.append(error_map(label, prediction, image))
+    return cells
+
+
+def _row_caption(row: Row, class_names: Sequence[str], palette: Palette, width: int) -> np.ndarray:
+    iou = {} if row.label is None else image_iou(row.label, row.prediction)
+    right = f'mean IoU {np.mean(list(iou.values())):.3f}' if iou else ''
+    shown = row.prediction if row.label is None else np.stack([row.label, row.prediction])
+    keys = _class_keys(shown, class_names, palette, iou)
+    space = np.full((6, width, 3), PAPER, np.uint8)
+    return _stack([_heading(row.caption, right, width), _legend(keys, width), space], 2)
+
+
+def _class_keys(
+    label: np.ndarray, class_names: Sequence[str], palette: Palette, iou: Mapping[int, float]
+) -> list[_Key]:
+    """Legend of the classes that occur: the largest `MAX_LEGEND`, by id, void last."""
+    ids, counts = np.unique(label, return_counts=True)
+    kept = sorted(ids[np.argsort(-counts, kind='stable')][:MAX_LEGEND].tolist())
+    kept.sort(key=lambda class_id: class_id == IGNORE_LABEL)
+    keys = [
+        _Key(
+            _swatch(class_id, palette),
+            _class_name(class_id, class_names),
+            f'{iou[class_id]:.2f}' if class_id in iou else '',
+        )
+        for class_id in kept
+    ]
+    if len(ids) > len(kept):
+        blank = np.full((13, 18, 3), PAPER, np.uint8)
+        keys.append(_Key(blank, f'and {len(ids) - len(kept)} more'))
+    return keys
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    *,
+    class_names: Sequence[str],
+    palette: Palette,
+    captions: Sequence[str] = (),
+    columns: int = 4,
+) -> np.ndarray:
+    """Images, `columns` abreast, below each the same with its label laid over, and one legend for
+    all; uint8 `h w 3`."""
+    if not images:
+        raise ValueError('a contact sheet needs at least one image')
+    shapes = [_display_size(*label.shape) for label in labels]
+    plain = [_resize_image(image, shape) for image, shape in zip(images, shapes, strict=True)]
+    laid_over = [
+        overlay(image, _resize_label(label, shape), palette)
+        for image, label, shape in zip(plain, labels, shapes, strict=True)
+    ]
+    column = max(120, *(width for _, width in shapes))
+    strips = []
+    for first in range(0, len(images), columns):
+        chosen = slice(first, first + columns)
+        pair = _abreast(plain[chosen], column), _abreast(laid_over[chosen], column)
+        strips.append(_stack(pair, 2))
+        if captions:
+            strips.append(_titles(captions[chosen], column))
+    everything = np.concatenate([np.asarray(label).ravel() for label in labels])
+    width = max(strips[0].shape[1], 360)
+    strips.append(_legend(_class_keys(everything, class_names, palette, {}), width))
+    return _frame(_stack(strips, GAP))
+
+
+# Files
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A picture (uint8 `h w 3`) as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write a picture (uint8 `h w 3`) so that a reader finds the old file or the new one, whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.part')
+    partial.write_bytes(png_bytes(picture))
+    os.replace(partial, path)
