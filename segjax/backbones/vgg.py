@@ -1,0 +1,71 @@
+"""VGG16, the thirteen convolutional layers.
+
+Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table 1,
+column D: five stages of 3x3 convolutions with ReLU, each closed by a 2x2 max pooling. Differs by
+option: batch normalisation after each convolution (torchvision's vgg16_bn), and other widths.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from segjax import ops
+from segjax.layers import BatchNorm, Conv
+
+CONVS = (2, 2, 3, 3, 3)  # convolutions of each stage, table 1 column D
+
+
+class VGGStage(nn.Module):
+    """Some 3x3 convolutions with ReLU, then 2x2 max pooling.
+
+    Attributes:
+      stage: number from 1; it names the layers conv{stage}_1, conv{stage}_2, ...
+      convs: how many.
+      features: channels.
+    """
+
+    stage: int
+    convs: int
+    features: int
+    norm: Literal['none', 'batch']
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        for i in range(1, self.convs + 1):
+            name = f'{self.stage}_{i}'
+            use_bias = self.norm == 'none'
+            x = Conv(self.features, use_bias=use_bias, dtype=self.dtype, name=f'conv{name}')(x)
+            if self.norm == 'batch':
+                x = BatchNorm(dtype=self.dtype, name=f'bn{name}')(x, train=train)
+            x = nn.relu(x)
+        return ops.max_pool(x, rounding='ceil')
+
+
+class VGG16(nn.Module):
+    """VGG16 without its classifier.
+
+    Attributes:
+      widths: channels of the five stages.
+      norm: 'none' as published, 'batch' for batch normalisation before each ReLU.
+      remat: recompute each stage in the backward pass instead of keeping its activations.
+      dtype: compute type.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    norm: Literal['none', 'batch'] = 'none'
+    remat: bool = False
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> dict[str, Array]:
+        stage_type = nn.remat(VGGStage, static_argnums=(2,)) if self.remat else VGGStage
+        features = {}
+        x = image
+        for k, (convs, width) in enumerate(zip(CONVS, self.widths, strict=True), start=1):
+            stage = stage_type(k, convs, width, self.norm, self.dtype, name=f'stage{k}')
+            x = features[f'c{k}'] = stage(x, train)  # b h/2^k w/2^k width
+        return features

@@ -1,0 +1,55 @@
+"""The one batch normalisation of segjax."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from segjax.layers.axis import bound_axis
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over batch, height and width, with statistics of the whole global batch.
+
+    `y = scale (x - mean) / sqrt(var + epsilon) + bias`; in training mean and var are the batch's and
+    running averages are kept in `batch_stats`, otherwise the running averages are used. Ioffe and
+    Szegedy, "Batch Normalization", algorithms 1 and 2. Statistics are float32, the variance is the
+    biased one and is taken about the mean: `E[x^2] - E[x]^2` cancels where the mean is large.
+
+    Attributes:
+      momentum: decay of the running averages (Torch's momentum 0.1 is 0.9 here).
+      epsilon: added to the variance.
+      dtype: of the output.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b h w c']:
+        features = (x.shape[-1],)
+        scale = self.param('scale', nn.initializers.ones, features, jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, features, jnp.float32)
+        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, features, jnp.float32)
+        running_var = self.variable('batch_stats', 'var', jnp.ones, features, jnp.float32)
+        x = x.astype(jnp.float32)
+        if train:
+            mean = self._mean(x)
+            var = self._mean(jnp.square(x - mean.reshape(1, 1, 1, -1)))
+            if not self.is_initializing():
+                running_mean.value += (1 - self.momentum) * (mean - running_mean.value)
+                running_var.value += (1 - self.momentum) * (var - running_var.value)
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
+        y = x * factor.reshape(1, 1, 1, -1) + shift.reshape(1, 1, 1, -1)
+        return y.astype(self.dtype)
+
+    def _mean(self, x: Array) -> Array:
+        mean = jnp.mean(x, axis=(0, 1, 2))
+        axis = bound_axis()
+        return mean if axis is None else lax.pmean(mean, axis)

@@ -1,0 +1,64 @@
+"""Pixelwise cross-entropy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+
+def cross_entropy(
+    logits: Float[Array, 'b h w k'],
+    label: Int[Array, 'b h w'],
+    *,
+    class_weights: tuple[float, ...] = (),
+    weight: Float[Array, 'b h w'] | None = None,
+) -> tuple[Float[Array, ' b'], Float[Array, ' b']]:
+    """For each image: `sum_x w(x) v(l(x)) (-log softmax(logits(x))[l(x)])` and `sum_x v(l(x))`.
+
+    The sums run over the pixels x whose label l(x) is one of the k classes; every other id is left
+    out of both. The quotient of the two sums over a batch is the mean that Torch's
+    `cross_entropy(weight=v, ignore_index=255)` gives.
+
+    Args:
+      class_weights: v, one number a class; empty for 1.
+      weight: w, a weight map; it scales the loss and does not enter the count.
+    """
+    classes = jnp.arange(logits.shape[-1], dtype=label.dtype).reshape(1, 1, 1, -1)
+    hit = label[..., None] == classes  # a pixel without a class hits nothing: its loss and gradient are 0
+    nll = -jnp.sum(jnp.where(hit, jax.nn.log_softmax(logits), jnp.zeros((), logits.dtype)), axis=-1)
+    if class_weights:
+        v = jnp.asarray(class_weights, logits.dtype).reshape(1, 1, 1, -1)
+        pixel = jnp.sum(jnp.where(hit, v, jnp.zeros_like(v)), axis=-1)
+    else:
+        pixel = jnp.any(hit, axis=-1).astype(logits.dtype)
+    energy = nll * pixel if weight is None else nll * pixel * weight
+    return jnp.sum(energy, axis=(1, 2)), jnp.sum(pixel, axis=(1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy as a field of a task.
+
+    Attributes:
+      class_weights: one number a class, e.g. the median-frequency weights that check_data prints;
+        empty for none.
+      reduction: 'mean' over the valid pixels of the batch, or 'sum' over the pixels of an image, as Caffe
+        without normalisation (FCN's released recipes: learning rates of 1e-10).
+    """
+
+    class_weights: tuple[float, ...] = ()
+    reduction: Literal['mean', 'sum'] = 'mean'
+
+    def __call__(self, logits: Array, label: Array, weight: Array | None) -> tuple[Array, Array]:
+        """The loss of each image and what a batch divides the sum by."""
+        if self.class_weights and len(self.class_weights) != logits.shape[-1]:
+            raise ValueError(
+                f'{len(self.class_weights)} class weights for {logits.shape[-1]} classes'
+            )
+        total, count = cross_entropy(logits, label, class_weights=self.class_weights, weight=weight)
+        return total, count if self.reduction == 'mean' else jnp.ones_like(count)

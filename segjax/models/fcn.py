@@ -1,0 +1,127 @@
+"""FCN-32s, FCN-16s and FCN-8s.
+
+Shelhamer, Long, Darrell, "Fully Convolutional Networks for Semantic Segmentation", sections 4.2, 4.3
+and figure 3: VGG16 whose fully connected layers fc6 and fc7 became 7x7 and 1x1 convolutions, a 1x1
+scoring layer, and skips that add scores of pool4 and pool3 before up-sampling.
+
+`padding='same'` differs from the released Caffe networks in that no layer is padded by 100 pixels: fc6
+is padded by 3, so the coarse map covers the image exactly, one cell for each started 32 pixels, and
+no crop offsets are needed. The scores of a skip are laid over the up-sampled ones from the top left.
+
+Any image size works. Parameters are named after the released networks.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from segjax import ops
+from segjax.backbones import VGG16
+from segjax.layers import BatchNorm, Conv, ConvTranspose, Dropout
+from segjax.layers.conv import bilinear_init
+from segjax.types import SegmentationOutput
+
+
+class FullyConvolutional(nn.Module):
+    """A fully connected layer as a convolution, with ReLU and dropout: fc6 and fc7.
+
+    Attributes:
+      kernel: 7 for fc6, which saw a 7x7 map; 1 for fc7.
+    """
+
+    features: int
+    kernel: int
+    norm: Literal['none', 'batch']
+    dropout: float
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        use_bias = self.norm == 'none'
+        x = Conv(self.features, self.kernel, use_bias=use_bias, dtype=self.dtype, name='conv')(x)
+        if self.norm == 'batch':
+            x = BatchNorm(dtype=self.dtype, name='bn')(x, train=train)
+        return Dropout(self.dropout)(nn.relu(x), train=train)
+
+
+class FCN(nn.Module):
+    """A fully convolutional network over VGG16.
+
+    Attributes:
+      num_classes: with the background; 1 is a single sigmoid foreground channel.
+      stride: of the finest scores: 32 (FCN-32s), 16 (FCN-16s) or 8 (FCN-8s).
+      padding: 'same', see the head of this file.
+      backbone: the convolutional layers.
+      widths: channels of the backbone's five stages.
+      fc_features: channels of fc6 and fc7; 4096 in the paper.
+      norm: 'none' as published, or 'batch': batch normalisation before each ReLU.
+      upsampling: 'bilinear' is fixed interpolation, as released; 'skips' learns the up-sampling before
+        each skip from a bilinear start and keeps the last fixed, as section 4.3 says; 'learned' learns
+        every one.
+      dropout: rate after fc6 and fc7.
+      remat: recompute each stage in the backward pass: less memory, a third more time.
+      dtype: compute type; parameters and logits are float32.
+    """
+
+    num_classes: int
+    stride: Literal[8, 16, 32] = 8
+    padding: Literal['same'] = 'same'
+    backbone: Literal['vgg16'] = 'vgg16'
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    fc_features: int = 4096
+    norm: Literal['none', 'batch'] = 'none'
+    upsampling: Literal['bilinear', 'skips', 'learned'] = 'bilinear'
+    dropout: float = 0.5
+    remat: bool = False
+    dtype: Literal['float32', 'bfloat16'] = 'float32'
+
+    margin = 0  # pixels that the output lacks on each side
+
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The smallest input whose output covers `size`: every size fits."""
+        return size
+
+    @nn.compact
+    def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> SegmentationOutput:
+        backbone = VGG16(self.widths, self.norm, self.remat, self.dtype, name='vgg16')
+        features = backbone(image, train=train)
+        x = self._fully_connected('fc6', 7)(features['c5'], train)  # b h/32 w/32 fc_features
+        x = self._fully_connected('fc7', 1)(x, train)
+        x = self._score('score_fr')(x)  # b h/32 w/32 k
+        if self.stride <= 16:
+            skip = self._score('score_pool4')(features['c4'])
+            x = self._upsample(x, 2, skip.shape[1:3], 'upscore2') + skip  # b h/16 w/16 k
+        if self.stride <= 8:
+            skip = self._score('score_pool3')(features['c3'])
+            x = self._upsample(x, 2, skip.shape[1:3], 'upscore_pool4') + skip  # b h/8 w/8 k
+        x = self._upsample(x, self.stride, image.shape[1:3], f'upscore{self.stride}')
+        return SegmentationOutput(x)
+
+    def _fully_connected(self, name: str, kernel: int) -> nn.Module:
+        layer = nn.remat(FullyConvolutional, static_argnums=(2,)) if self.remat else FullyConvolutional
+        return layer(self.fc_features, kernel, self.norm, self.dropout, self.dtype, name=name)
+
+    def _score(self, name: str) -> nn.Module:
+        """Scores are float32 and start at zero (section 4.2), so the first loss is log(num_classes)."""
+        return Conv(self.num_classes, 1, kernel_init=nn.initializers.zeros, name=name)
+
+    def _upsample(self, x: Array, factor: int, size: tuple[int, int], name: str) -> Array:
+        """Up-sample by `factor` and cut to `size`, from the top left."""
+        last = name == f'upscore{self.stride}'
+        if self.upsampling == 'bilinear' or (self.upsampling == 'skips' and last):
+            x = ops.resize_bilinear(x, (x.shape[1] * factor, x.shape[2] * factor))
+        else:
+            x = ConvTranspose(
+                self.num_classes,
+                kernel=2 * factor,
+                stride=factor,
+                padding=factor // 2,
+                use_bias=False,
+                kernel_init=bilinear_init,
+                name=name,
+            )(x)
+        return jnp.asarray(x[:, : size[0], : size[1]], jnp.float32)

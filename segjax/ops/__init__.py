@@ -1,0 +1,19 @@
+"""Pure functions on arrays: no parameters, no Flax. NHWC throughout."""
+
+from segjax.ops.conv import conv, conv_cost, conv_transpose
+from segjax.ops.crop import center_crop, mirror_pad
+from segjax.ops.normalize import normalize
+from segjax.ops.pool import max_pool
+from segjax.ops.resize import bilinear_kernel, resize_bilinear
+
+__all__ = [
+    'bilinear_kernel',
+    'center_crop',
+    'conv',
+    'conv_cost',
+    'conv_transpose',
+    'max_pool',
+    'mirror_pad',
+    'normalize',
+    'resize_bilinear',
+]

@@ -1,0 +1,68 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def max_pool(
+    x: Float[Array, 'b h w c'],
+    *,
+    window: int = 2,
+    stride: int = 2,
+    rounding: Literal['floor', 'ceil'] = 'floor',
+) -> Float[Array, 'b oh ow c']:
+    """Maximum over `window x window` pixels, every `stride` pixels.
+
+    The output side is `(h - window) / stride + 1`, rounded down as Torch and TensorFlow 'VALID' do, or
+    up as Caffe does (the last window then hangs over the edge and sees only real pixels). The
+    gradient goes to the first maximum of a window in row-major order.
+    """
+    h, w = x.shape[1:3]
+    over = [0, 0] if rounding == 'floor' else [(window - n) % stride for n in (h, w)]
+    if window == stride == 2:
+        even_h, even_w = (h // 2 * 2, w // 2 * 2) if rounding == 'floor' else (h + over[0], w + over[1])
+        pads = ((0, 0, 0), (0, even_h - h, 0), (0, even_w - w, 0), (0, 0, 0))
+        lowest = jnp.asarray(-jnp.inf, x.dtype)
+        return _max_pool_2x2(lax.pad(x, lowest, pads) if (even_h, even_w) != (h, w) else x)
+    pads = ((0, 0), (0, over[0]), (0, over[1]), (0, 0))
+    return lax.reduce_window(
+        x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads
+    )
+
+
+@jax.custom_vjp
+def _max_pool_2x2(x: Array) -> Array:
+    """Four strided views and their maximum; XLA's select-and-scatter gradient is 20 times slower."""
+    top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
+    bottom = jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2])
+    return jnp.maximum(top, bottom)
+
+
+def _forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    y = _max_pool_2x2(x)
+    return y, (x, y)
+
+
+def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array]:
+    x, y = saved
+    b, h, w, c = x.shape
+    tiles = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    taken = jnp.zeros(y.shape, bool)
+    rows = []
+    for i in (0, 1):
+        row = []
+        for j in (0, 1):
+            first = (tiles[:, :, i, :, j] == y) & ~taken
+            taken |= first
+            row.append(jnp.where(first, g, jnp.zeros_like(g)))
+        rows.append(jnp.stack(row, axis=3))
+    return (jnp.stack(rows, axis=2).reshape(x.shape),)
+
+
+_max_pool_2x2.defvjp(_forward, _backward)

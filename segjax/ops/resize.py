@@ -1,0 +1,84 @@
+"""Bilinear interpolation: as a resize, and as the kernel of a transposed convolution."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def resize_bilinear(
+    image: Float[Array, 'b h w c'], size: tuple[int, int], *, align_corners: bool = False
+) -> Float[Array, 'b oh ow c']:
+    """Bilinear interpolation to `size`, columns first, then rows.
+
+    Output pixel i reads the input at `(i + 1/2) h / oh - 1/2`, clamped to the image, or with
+    `align_corners` at `i (h - 1) / (oh - 1)`. Never antialiased: shrinking reads two pixels a side,
+    as Torch's `interpolate` and TensorFlow 1's `resize_bilinear` do (`jax.image.resize` blurs first).
+    """
+    _, h, w, _ = image.shape
+    image = _along(image, 2, w, size[1], align_corners)
+    return _along(image, 1, h, size[0], align_corners)
+
+
+def bilinear_kernel(stride: int) -> np.ndarray:
+    """The `2s x 2s` kernel with which a transposed convolution of an even stride s interpolates.
+
+    `k[a, b] = (1 - |a - c| / s) (1 - |b - c| / s)` with centre `c = s - 1/2`; with padding s/2 the
+    result is `resize_bilinear` by the factor s, but for the border, where zeros are mixed in.
+    Long, Shelhamer, Darrell, "Fully Convolutional Networks", section 3.3.
+    """
+    line = 1 - np.abs(np.arange(2 * stride) - (stride - 0.5)) / stride
+    return np.outer(line, line).astype(np.float32)
+
+
+def _taps(n: int, m: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of m outputs: the two input indices and the weight of the second."""
+    if align_corners:
+        source = np.arange(m) * ((n - 1) / (m - 1) if m > 1 else 0.0)
+    else:
+        source = np.clip((np.arange(m) + 0.5) * n / m - 0.5, 0, n - 1)
+    low = np.minimum(np.floor(source).astype(np.int32), n - 1)
+    return low, np.minimum(low + 1, n - 1), (source - low).astype(np.float32)
+
+
+def _matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
+    """The interpolation as an `m n` matrix."""
+    low, high, fraction = _taps(n, m, align_corners)
+    matrix = np.zeros((m, n), np.float32)
+    np.add.at(matrix, (np.arange(m), low), 1 - fraction)
+    np.add.at(matrix, (np.arange(m), high), fraction)
+    return matrix
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _along(x: Array, axis: int, n: int, m: int, align_corners: bool) -> Array:
+    """Interpolate one axis from n to m pixels."""
+    if n == m:
+        return x
+    low, high, fraction = _taps(n, m, align_corners)
+    shape = [1] * x.ndim
+    shape[axis] = m
+    weight = jnp.asarray(fraction, x.dtype).reshape(shape)
+    a, b = jnp.take(x, low, axis), jnp.take(x, high, axis)
+    return a + (b - a) * weight
+
+
+def _along_forward(x: Array, axis: int, n: int, m: int, align_corners: bool) -> tuple[Array, None]:
+    return _along(x, axis, n, m, align_corners), None
+
+
+def _along_backward(
+    axis: int, n: int, m: int, align_corners: bool, _: None, g: Array
+) -> tuple[Array]:
+    """The transposed matrix: no scatter, so the gradient is the same bits every time."""
+    if n == m:
+        return (g,)
+    matrix = jnp.asarray(_matrix(n, m, align_corners), g.dtype)
+    return (jnp.einsum('bmwc,mn->bnwc' if axis == 1 else 'bhmc,mn->bhnc', g, matrix),)
+
+
+_along.defvjp(_along_forward, _along_backward)

@@ -1,0 +1,5 @@
+"""How a model meets a batch: loss, prediction, metrics. The trainer knows only tasks."""
+
+from segjax.tasks.semantic import Semantic
+
+__all__ = ['Semantic']

@@ -1,0 +1,121 @@
+"""Semantic segmentation: a class for every pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from segjax import ops
+from segjax.losses import CrossEntropy
+from segjax.metrics import Confusion, confusion
+from segjax.types import Array, Batch, SegmentationOutput
+
+Variables = dict[str, Any]
+Terms = dict[str, tuple[Array, Array]]
+
+
+def two_classes(logits: Array) -> Array:
+    """One sigmoid channel as the softmax of two: `softmax([0, z]) = [1 - sigmoid(z), sigmoid(z)]`."""
+    if logits.shape[-1] > 1:
+        return logits
+    return jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Semantic:
+    """The task of semantic models.
+
+    Attributes:
+      criterion: the loss of a head.
+      aux_weights: factor of each supervised head besides the main one, from shallow to deep; empty leaves
+        such heads unsupervised.
+      head: which head predicts: 'main', the mean of all heads' probabilities, or '1', '2', ... for a
+        supervised head counted from the shallowest.
+    """
+
+    criterion: CrossEntropy = CrossEntropy()
+    aux_weights: tuple[float, ...] = ()
+    head: Literal['main', 'mean', '1', '2', '3', '4'] = 'main'
+
+    best_metric = 'mean_iou'  # what decides between checkpoints, the higher the better
+
+    def loss(
+        self, model: nn.Module, variables: Variables, batch: Batch, key: Array
+    ) -> tuple[Terms, Variables]:
+        """The loss terms as (sum, count) over this batch, and the updated non-parameter variables.
+
+        The step adds sums and counts over devices and microbatches, divides, and adds the terms up.
+        """
+        mutable = [name for name in variables if name != 'params']
+        output, updates = model.apply(
+            variables, batch.image, train=True, rngs={'dropout': key}, mutable=mutable
+        )
+        if self.aux_weights and len(self.aux_weights) != len(output.aux):
+            raise ValueError(f'{len(self.aux_weights)} aux_weights for {len(output.aux)} auxiliary heads')
+        terms = {'cross_entropy': self._term(output.logits, batch, 1.0)}
+        for i, (factor, logits) in enumerate(zip(self.aux_weights, output.aux, strict=False), start=1):
+            terms[f'aux{i}'] = self._term(logits, batch, factor)
+        return terms, dict(updates)
+
+    def _term(self, logits: Array, batch: Batch, factor: float) -> tuple[Array, Array]:
+        size = logits.shape[1:3]
+        weight = None if batch.weight is None else ops.center_crop(batch.weight, size)
+        sums, counts = self.criterion(two_classes(logits), ops.center_crop(batch.label, size), weight)
+        return factor * jnp.sum(sums), jnp.sum(counts)
+
+    def predict(self, model: nn.Module, variables: Variables, image: Array) -> Array:
+        """Class probabilities `b h w k` at the model's output size."""
+        output = model.apply(variables, image, train=False)
+        return self.probabilities(output)
+
+    def probabilities(self, output: SegmentationOutput) -> Array:
+        """Those of the chosen head."""
+        heads = (*output.aux, output.logits)
+        if self.head == 'mean':
+            return sum(jax.nn.softmax(two_classes(h)) for h in heads) / len(heads)
+        index = -1 if self.head == 'main' else int(self.head) - 1
+        if index >= len(heads):
+            raise ValueError(f'head {self.head} was asked for; the model has {len(heads)}')
+        return jax.nn.softmax(two_classes(heads[index]))
+
+    def score(self, probabilities: Array, batch: Batch) -> dict[str, Array]:
+        """What evaluation keeps of each image: its confusion matrix, loss and count."""
+        prediction = jnp.argmax(probabilities, axis=-1).astype(jnp.int32)
+        k = probabilities.shape[-1]
+        tiny = jnp.finfo(probabilities.dtype).tiny
+        loss, count = self.criterion(jnp.log(probabilities + tiny), batch.label, batch.weight)
+        counts = confusion(batch.label, prediction, num_classes=k)
+        return {'prediction': prediction, 'confusion': counts, 'loss': loss, 'count': count}
+
+    def evaluator(self, num_classes: int) -> SemanticEvaluator:
+        """An empty host evaluator for `num_classes` classes, the background among them."""
+        return SemanticEvaluator(num_classes)
+
+
+class SemanticEvaluator:
+    """Gathers the scores of images on the host, each image once and in order."""
+
+    def __init__(self, num_classes: int):
+        self.confusion = Confusion(num_classes)
+        self._loss = self._count = 0.0
+
+    def update(self, scores: dict[str, Any]) -> None:
+        """Add the scores of some images (numpy, leading axis b)."""
+        self.confusion.update(scores['confusion'])
+        for loss, count in zip(scores['loss'], scores['count'], strict=True):
+            self._loss += float(loss)
+            self._count += float(count)
+
+    def merge(self, other: SemanticEvaluator) -> None:
+        """Add what another evaluator saw."""
+        self.confusion.merge(other.confusion)
+        self._loss += other._loss
+        self._count += other._count
+
+    def compute(self) -> dict[str, float]:
+        """`loss` and the scores of `metrics.Confusion`."""
+        return {'loss': self._loss / max(self._count, 1), **self.confusion.compute()}

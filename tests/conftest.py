@@ -1,0 +1,27 @@
+"""A strict machine for every test: eight virtual CPU devices, no silent promotion, shapes checked."""
+
+import os
+import sys
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_NUM_CPU_DEVICES'] = '8'
+sys.modules['tensorflow'] = None  # neither is a dependency: an import anywhere fails the suite
+sys.modules['torch'] = None
+
+import jaxtyping  # noqa: E402
+
+jaxtyping.install_import_hook(
+    ['segjax.ops', 'segjax.losses', 'segjax.metrics', 'segjax.layers'], 'beartype.beartype'
+)
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture
+def key():
+    """A fixed random key."""
+    return jax.random.key(0)
