@@ -22,7 +22,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segjax.types import IGNORE_LABEL
 
-Color = tuple[int, int, int]
 Palette = Sequence[Sequence[int]]
 
 VOID_STRIPES = ((255, 255, 255), (168, 168, 172))
@@ -37,19 +36,6 @@ MAX_LEGEND = 24
 
 
 # Colours
-
-
-def voc_palette(num_classes: int) -> tuple[Color, ...]:
-    """The colour map of PASCAL VOC: bit j of the three channels comes from bits 3j, 3j+1, 3j+2 of
-    the id, the most significant first (VOCdevkit, `VOClabelcolormap.m`). Id 0 is black."""
-    colors = []
-    for index in range(num_classes):
-        channels = [
-            sum((index >> (3 * j + channel) & 1) << (7 - j) for j in range(8))
-            for channel in range(3)
-        ]
-        colors.append((channels[0], channels[1], channels[2]))
-    return tuple(colors)
 
 
 def colorize(label: np.ndarray, palette: Palette) -> np.ndarray:
@@ -203,7 +189,7 @@ def _shorten(text: str, font: Any, width: int) -> str:
 class _Key(NamedTuple):
     """One entry of a legend."""
 
-    swatch: np.ndarray  # h w 3
+    swatch: np.ndarray | None  # 13 18 3
     name: str
     value: str = ''
 
@@ -227,8 +213,9 @@ def _legend(keys: Sequence[_Key], width: int) -> np.ndarray:
     canvas = Image.new('RGB', (width, y + line), PAPER)
     draw = ImageDraw.Draw(canvas)
     for key, (x, y, name, value_x) in zip(keys, places, strict=True):
-        canvas.paste(Image.fromarray(key.swatch), (x, y + 6))
-        draw.rectangle((x - 1, y + 5, x + 18, y + 19), outline=RULE)
+        if key.swatch is not None:
+            canvas.paste(Image.fromarray(key.swatch), (x, y + 6))
+            draw.rectangle((x - 1, y + 5, x + 18, y + 19), outline=RULE)
         draw.text((x + 26, y + 12), name, INK, font, anchor='lm')
         draw.text((x + value_x, y + 12), key.value, FAINT, value_font, anchor='lm')
     return np.asarray(canvas)
@@ -372,8 +359,7 @@ def _class_keys(
         for class_id in kept
     ]
     if len(ids) > len(kept):
-        blank = np.full((13, 18, 3), PAPER, np.uint8)
-        keys.append(_Key(blank, f'and {len(ids) - len(kept)} more'))
+        keys.append(_Key(None, f'and {len(ids) - len(kept)} more'))
     return keys
 
 

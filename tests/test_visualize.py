@@ -5,18 +5,11 @@ import pytest
 from PIL import Image
 
 from segjax import visualize
+from segjax.data.dataset import color_map
 from segjax.types import IGNORE_LABEL
 
 PALETTE = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
 NAMES = ('background', 'disc', 'square')
-
-
-def test_voc_palette_is_the_published_one():
-    assert visualize.voc_palette(22)[:9] == (
-        (0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128),
-        (128, 0, 128), (0, 128, 128), (128, 128, 128), (64, 0, 0),
-    )  # fmt: skip
-    assert visualize.voc_palette(256)[255] == (224, 224, 192)
 
 
 def test_colorize_paints_classes_void_and_invalid_ids():
@@ -29,10 +22,10 @@ def test_colorize_paints_classes_void_and_invalid_ids():
 
 
 def test_void_is_hatched_unlike_any_class():
-    painted = visualize.colorize(np.full((16, 16), IGNORE_LABEL), visualize.voc_palette(255))
+    painted = visualize.colorize(np.full((16, 16), IGNORE_LABEL), color_map(255))
     seen = {tuple(pixel) for pixel in painted.reshape(-1, 3).tolist()}
     assert seen == set(visualize.VOID_STRIPES)
-    assert not seen & set(visualize.voc_palette(255))
+    assert not seen & set(color_map(255))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +121,7 @@ def test_panel_without_ground_truth_has_two_columns():
 def test_legend_of_many_classes_says_how_many_it_leaves_out():
     label = np.arange(150).reshape(10, 15)
     names = [f'class {i}' for i in range(150)]
-    keys = visualize._class_keys(label, names, visualize.voc_palette(150), {})
+    keys = visualize._class_keys(label, names, color_map(150), {})
     assert len(keys) == visualize.MAX_LEGEND + 1
     assert keys[-1].name == f'and {150 - visualize.MAX_LEGEND} more'
 
