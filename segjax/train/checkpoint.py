@@ -7,10 +7,11 @@
     checkpoints/.deleting-STEP/     likewise of a deletion
 
 Orbax (0.12) writes into `.saving-STEP`, a manifest with size and SHA-256 of every file is added,
-and one rename to `STEP` commits all of it. So whatever bears a number was complete once; if its files
-do not match its manifest, it is damaged. Orbax itself would not notice: it restores flipped bits as
-wrong weights, casts float32 to bfloat16 without a word and offers empty directories as the latest
-step. Leaves are stored flat under their path, so the kinds of the tree's nodes do not matter.
+and one rename to `STEP` commits all of it. So whatever bears a number was complete once; if its
+files do not match its manifest, it is damaged. Orbax itself would not notice: it restores flipped
+bits as wrong weights, casts float32 to bfloat16 without a word and offers empty directories as the
+latest step. Leaves are stored flat under their path, so the kinds of the tree's nodes do not
+matter.
 
 Every process of a job makes the same calls; process 0 alone writes manifests, renames and deletes.
 """

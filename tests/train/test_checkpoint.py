@@ -1,5 +1,6 @@
 """Checkpoints: bitwise round trips, and every kind of damage that must not pass unnoticed."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -445,6 +446,22 @@ def test_kill_9_at_any_moment_leaves_a_consistent_directory(tmp_path):
     assert len(checkpointer.steps()) == 3
 
 
+def test_leftovers_go_at_the_first_save_and_readers_leave_them(tmp_path, capsys):
+    checkpointer = save_steps(tmp_path, 1)
+    for name in ('.saving-8', '.saving-9.orbax-checkpoint-tmp', '.deleting-0'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / '_METADATA').write_text('{}')
+
+    reader = Checkpointer(tmp_path)  # it may read beside a training run that is just saving
+    assert_restores(reader, 'latest', 1)
+    assert len(list(tmp_path.glob('.*'))) == 3
+    assert capsys.readouterr().err == ''
+
+    save_steps(tmp_path, 2)
+    assert_nothing_unfinished(tmp_path)
+    assert checkpointer.steps() == [1, 2]
+
+
 def test_a_file_size_limit_stops_saving_but_not_the_program(tmp_path):
     limit = 100_000  # bytes; a checkpoint of the writer has 262,144 that do not compress
     save_like_writer = {'x': jnp.zeros((64, 1024), jnp.uint32), 'step': jnp.int32(0)}
@@ -466,9 +483,6 @@ def test_a_file_size_limit_stops_saving_but_not_the_program(tmp_path):
 
 
 def test_state_hash_of_a_known_tree():
-    # sha256 of b'["a/b", "uint8", [2]]\n\x01\x02', written out by hand
-    import hashlib
-
     expected = hashlib.sha256(b'["a/b", "uint8", [2]]\n\x01\x02').hexdigest()
     assert state_sha256({'a': {'b': np.array([1, 2], np.uint8)}}) == expected
 
@@ -482,6 +496,15 @@ def test_state_hash_ignores_where_and_how_the_leaves_are_kept():
     mesh = jax.make_mesh((2,), ('data',), axis_types=(jax.sharding.AxisType.Auto,))
     sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec('data')))
     assert state_sha256({'a': np.float32(1), 'b': sharded}) == expected
+
+
+def test_state_hash_takes_the_leaves_by_path_not_by_position():
+    class Pair(NamedTuple):
+        second: Any
+        first: Any
+
+    as_dict = {'first': np.ones(2), 'second': np.zeros(3)}
+    assert state_sha256(Pair(as_dict['second'], as_dict['first'])) == state_sha256(as_dict)
 
 
 def test_state_hash_sees_every_difference():
