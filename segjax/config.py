@@ -1,0 +1,254 @@
+"""An experiment as plain values: {dotted path: value}, there and back, and the options of a run.
+
+A *node* is a frozen dataclass (a Linen module is one too) or a tuple of them; everything else is
+a *leaf*: plain data (int, float, bool, str, None and tuples of these). `train.transforms.0.low` is
+the field `low` of the first transform. Imports no JAX: the command line answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+import typing
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from segjax.types import UserError
+
+Mode = Literal['train', 'eval', 'summary', 'check_data', 'benchmark']  # segjax/modes/NAME.py
+
+CACHE = Path('~/.cache/segjax')
+
+NodeT = TypeVar('NodeT')
+
+
+def _folder(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out. Nothing here changes what is computed or is compared on resume.
+
+    Raises UserError for values that no mode could use.
+    """
+
+    exp: str = ''
+    """Name of the experiment, a file of experiments/ (see --list)."""
+    mode: Mode = 'train'
+    """What to do with the experiment; train also evaluates."""
+    workdir: Path = Path('runs')
+    """Directory of the run. Default: runs/NAME, with overrides runs/NAME/field=value,..."""
+    fresh: bool = False
+    """Start again and keep the old run beside the new one."""
+    weights: str = ''
+    """Initial values when the run has no checkpoint yet: a name, a file, a run, or none.
+    Empty: what the experiment says."""
+    checkpoint: str = 'best'
+    """Which checkpoint to evaluate: best, latest or a step."""
+    raw_dir: Path = dataclasses.field(
+        default_factory=lambda: _folder('SEGJAX_RAW_DIR', CACHE / 'raw')
+    )
+    """Downloaded or hand-placed data, one folder a data set (env SEGJAX_RAW_DIR)."""
+    data_dir: Path = dataclasses.field(
+        default_factory=lambda: _folder('SEGJAX_DATA_DIR', CACHE / 'datasets')
+    )
+    """Prepared records; may be deleted at any time (env SEGJAX_DATA_DIR)."""
+    parallelism: Literal['jit', 'pmap'] = 'jit'
+    """How several devices share a step; both give the same answer within float tolerance."""
+    input: str = ''
+    """Input size HEIGHTxWIDTH for summary and benchmark. Empty: the experiment's own."""
+    output: str = ''
+    """Where a mode writes its files. Empty: into the run directory."""
+    compile: bool = False
+    """summary: also compile the training step and report its memory."""
+    log_every: int = 20
+    """Steps between two lines of progress."""
+    checkpoint_every: int = 200
+    """Steps between two checkpoints; the best and the last are always kept."""
+    keep: int = 2
+    """Number of latest checkpoints to keep, beside the best."""
+    num_threads: int = 2
+    """Threads that read and augment images."""
+    tensorboard: bool = True
+    """Write TensorBoard files."""
+    pictures: bool = True
+    """Draw predictions and curves at every evaluation."""
+
+    def __post_init__(self):
+        for name in ('workdir', 'raw_dir', 'data_dir'):
+            object.__setattr__(self, name, Path(getattr(self, name)).expanduser())
+        for name in ('log_every', 'checkpoint_every', 'keep', 'num_threads'):
+            if getattr(self, name) < 1:
+                raise UserError(f'--{name}={getattr(self, name)}: must be at least 1.')
+        if self.checkpoint not in ('best', 'latest') and not self.checkpoint.isdecimal():
+            raise UserError(f'--checkpoint={self.checkpoint}: takes best, latest or a step.')
+        if self.input and not re.fullmatch(r'[1-9]\d*x[1-9]\d*', self.input):
+            raise UserError(f'--input={self.input}: takes HEIGHTxWIDTH, as in --input=360x480.')
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) of --input, None when it was not given."""
+        height, _, width = self.input.partition('x')
+        return (int(height), int(width)) if width else None
+
+
+class Leaf(NamedTuple):
+    """One field that holds plain data."""
+
+    value: Any
+    hint: Any  # its type, as annotated
+    compared: bool  # False: may differ between the parts of one run
+
+
+def is_node(value: Any) -> bool:
+    """True for a dataclass instance and for a tuple with one inside: what has fields of its own."""
+    if isinstance(value, tuple):
+        return any(is_node(item) for item in value)
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def class_name(node: Any) -> str:
+    """The full name of a node's class, which flatten records under `PATH.class`."""
+    return f'{type(node).__module__}.{type(node).__qualname__}'
+
+
+def _fields(node: Any) -> list[dataclasses.Field]:
+    """The fields that its author gave a dataclass; Linen adds `parent` and `name` to modules."""
+    linen = sys.modules.get('flax.linen')  # an experiment without Linen modules needs no Flax
+    added = ('parent', 'name') if linen and isinstance(node, linen.Module) else ()
+    return [field for field in dataclasses.fields(node) if field.init and field.name not in added]
+
+
+def _hints(node: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(type(node))
+    except NameError as error:
+        raise TypeError(f'{class_name(node)}: an annotation cannot be resolved: {error}') from error
+
+
+def _children(node: Any) -> Iterator[tuple[str, Leaf]]:
+    """The parts of a node by name; those of a tuple are named 0, 1, ..."""
+    if isinstance(node, tuple):
+        yield from ((str(i), Leaf(item, type(item), True)) for i, item in enumerate(node))
+        return
+    hints = _hints(node)
+    for field in _fields(node):
+        compared = field.metadata.get('compared', True)
+        yield field.name, Leaf(getattr(node, field.name), hints[field.name], compared)
+
+
+def leaves(node: Any, *, prefix: str = '', compared: bool = True) -> dict[str, Leaf]:
+    """All leaves under `node` by dotted path, in order of definition.
+
+    A dataclass field with metadata={'compared': False} says of everything under it that a run may
+    go on when it changes (evaluation frequency, logging).
+    """
+    found = {}
+    for name, child in _children(node):
+        path, child_compared = prefix + name, compared and child.compared
+        if is_node(child.value):
+            found |= leaves(child.value, prefix=f'{path}.', compared=child_compared)
+        else:
+            found[path] = child._replace(compared=child_compared)
+    return found
+
+
+def _classes(node: Any, prefix: str = '') -> dict[str, str]:
+    """{PATH.class: full class name} of `node` and all nodes under it."""
+    found = {} if isinstance(node, tuple) else {f'{prefix}class': class_name(node)}
+    for name, child in _children(node):
+        if is_node(child.value):
+            found |= _classes(child.value, f'{prefix}{name}.')
+    return found
+
+
+def _plain(value: Any, path: str) -> Any:
+    """The JSON form of a leaf: tuples become lists."""
+    if isinstance(value, tuple):
+        return [_plain(item, path) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f'{path} holds a {type(value).__name__}. Fields of an experiment are plain data: int, '
+        'float, bool, str, a tuple of these, or a frozen dataclass.'
+    )
+
+
+def flatten(experiment: Any) -> dict[str, Any]:
+    """{dotted path: JSON value} of all fields, and the class of every node under `PATH.class`.
+
+    Raises TypeError for a field that is not plain data.
+    """
+    values = {path: _plain(leaf.value, path) for path, leaf in leaves(experiment).items()}
+    return _classes(experiment) | values
+
+
+def replace(node: NodeT, values: Mapping[str, Any], *, prefix: str = '') -> NodeT:
+    """`node` with the leaves named by dotted path in `values` exchanged."""
+    changed = {}
+    for name, child in _children(node):
+        path = prefix + name
+        if is_node(child.value):
+            changed[name] = replace(child.value, values, prefix=f'{path}.')
+        else:
+            changed[name] = values.get(path, child.value)
+    if isinstance(node, tuple):
+        return tuple(changed.values())  # pyright: ignore[reportReturnType]
+    return type(node)(**changed)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def restore(experiment: NodeT, flat: Mapping[str, Any]) -> NodeT:
+    """`experiment` with the values of `flat`, as flatten wrote them.
+
+    A field that `flat` does not know (it was added to the code since) keeps its value. Raises
+    UserError when the classes differ or `flat` has fields that the experiment no longer has.
+    """
+    now = flatten(experiment)
+    classes = {path for path in {*now, *flat} if path.rpartition('.')[2] == 'class'}
+    wrong = [path for path in classes if now.get(path) != flat.get(path)]
+    if lost := sorted({*wrong, *(flat.keys() - now.keys())}):
+        lines = diff({k: v for k, v in flat.items() if k in lost}, {k: now.get(k) for k in lost})
+        raise UserError(
+            'The experiment is no longer made of what this run was made of:\n'
+            + '\n'.join(f'  {line}' for line in lines)
+            + '\nBring back the experiment as it was, or name another run with --workdir=DIR.'
+        )
+    return replace(experiment, {path: _tuples(value) for path, value in flat.items()})
+
+
+def uncompared(experiment: Any) -> set[str]:
+    """Dotted paths of the fields that may change when a run is resumed."""
+    return {path for path, leaf in leaves(experiment).items() if not leaf.compared}
+
+
+def show(value: Any) -> str:
+    """A value as one would type it: true, 0.1, 4,8."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return ','.join(show(item) for item in value)
+    return str(value)
+
+
+def diff(
+    old: Mapping[str, Any], new: Mapping[str, Any], *, ignore: Collection[str] = ()
+) -> list[str]:
+    """What changed between two flattened experiments, a line each: `model.stride: 32 -> 8`."""
+
+    def side(flat: Mapping[str, Any], path: str) -> str:
+        return (show(flat[path]) or "''") if flat.get(path) is not None else '(absent)'
+
+    paths = dict.fromkeys([*new, *old])
+    return [
+        f'{path}: {side(old, path)} -> {side(new, path)}'
+        for path in paths
+        if path not in ignore and old.get(path) != new.get(path)
+    ]

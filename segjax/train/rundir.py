@@ -1,0 +1,203 @@
+"""The directory of a run: made, locked, compared on resume, set aside by --fresh.
+
+runs/NAME/config.json   {dotted path: value} of the experiment, and under `run` what it was
+                        made with (provenance) and by which commands it was resumed
+runs/NAME/lock          held by the process that trains; the kernel lets go of it when the
+                        process ends, however it ends
+runs/NAME/result.json   written last: the run is finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import itertools
+import json
+import os
+import socket
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from segjax import config
+from segjax.config import RunOptions
+from segjax.train import provenance
+from segjax.types import UserError
+
+
+class RunConfig(NamedTuple):
+    """What config.json says."""
+
+    fields: dict[str, Any]  # the flattened experiment
+    origin: dict[str, Any]  # exp, command, git_sha, versions, devices, ..., resumed
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file at once or not at all, whatever interrupts it."""
+    part = path.with_name(f'.{path.name}.part')
+    with part.open('w', encoding='utf-8') as file:
+        json.dump(value, file, indent=2)
+        file.write('\n')
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def read_config(workdir: Path) -> RunConfig:
+    """The configuration of the run in `workdir`.
+
+    Raises UserError when there is none, or a config.json that is damaged or not a run's.
+    """
+    path = workdir / 'config.json'
+    try:
+        value = json.loads(path.read_text('utf-8'))
+        origin = value.pop('run')
+        return RunConfig(value, dict(origin))
+    except FileNotFoundError:
+        raise UserError(f'{workdir} holds no run: it has no config.json. Train first.') from None
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}.') from error
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise UserError(
+            f'{path} is damaged, or is not the configuration of a run. Name another run with '
+            '--workdir=DIR, or move the file away.'
+        ) from None
+
+
+def read_result(workdir: Path) -> dict[str, Any] | None:
+    """result.json of a finished run, None while it is not finished."""
+    try:
+        return json.loads((workdir / 'result.json').read_text('utf-8'))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _lock(workdir: Path) -> IO[str]:
+    """The open lock file, held until closed or the process ends. Raises UserError when taken."""
+    file = (workdir / 'lock').open('a+', encoding='utf-8')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or 'another process'
+        file.close()
+        raise UserError(
+            f'{workdir} is in use by {holder}. Wait for it, stop it, or name another run with '
+            '--workdir=DIR.'
+        ) from None
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()} since {provenance.now()}\n')
+    file.flush()
+    return file
+
+
+def _is_run(directory: Path) -> bool:
+    return (directory / 'config.json').exists()
+
+
+def _set_aside(workdir: Path) -> Path:
+    """Moves a run beside itself: runs/NAME to runs/NAME.1, or .2, ...
+
+    Runs inside it (runs/NAME/num_steps=20) are runs of their own and stay. config.json goes last,
+    so that an interrupted move leaves a run that is still compared before anything continues it.
+    """
+    beside = workdir.resolve()
+    kept = next(
+        path
+        for n in itertools.count(1)
+        if not (path := beside.with_name(f'{beside.name}.{n}')).exists()
+    )
+    kept.mkdir()
+    entries = [
+        entry
+        for entry in workdir.iterdir()
+        if entry.name not in ('lock', 'config.json')
+        and '=' not in entry.name
+        and not _is_run(entry)
+    ]
+    for entry in [*sorted(entries), workdir / 'config.json']:
+        if entry.exists():
+            entry.rename(kept / entry.name)
+    return kept
+
+
+def _compare(workdir: Path, experiment: Any, old: RunConfig) -> None:
+    """Raises UserError with a diff when the run was started with other fields."""
+    ignored = config.uncompared(experiment)
+    if lines := config.diff(old.fields, config.flatten(experiment), ignore=ignored):
+        raise UserError(
+            f'{workdir} was started with other fields (then -> now):\n  '
+            + '\n  '.join(lines)
+            + '\nA run keeps its fields to the end. --fresh starts again and keeps the old run '
+            'beside it; --workdir=DIR starts another run.'
+        )
+
+
+@dataclasses.dataclass
+class Run:
+    """An open run directory. Locked until closed; use it in a `with` statement."""
+
+    workdir: Path
+    is_new: bool
+    result: dict[str, Any] | None  # of a finished run
+    kept: Path | None  # where --fresh put the run that was here
+    lock: IO[str] = dataclasses.field(repr=False)
+
+    def close(self) -> None:
+        """Lets go of the lock."""
+        self.lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _continue(workdir: Path, experiment: Any) -> dict[str, Any] | None:
+    """Checks that the run is this experiment's, and notes in it who goes on; its result if any."""
+    old = read_config(workdir)
+    _compare(workdir, experiment, old)
+    if result := read_result(workdir):
+        return result
+    resumed = [*old.origin.get('resumed', []), provenance.collect()]
+    write_json(workdir / 'config.json', {**old.fields, 'run': old.origin | {'resumed': resumed}})
+    return None
+
+
+def _open_locked(workdir: Path, options: RunOptions, experiment: Any, lock: IO[str]) -> Run:
+    kept = None
+    if _is_run(workdir) and options.fresh:
+        read_config(workdir)  # raises for what is not a run's: it is not ours to move
+        kept = _set_aside(workdir)
+    if _is_run(workdir):
+        return Run(workdir, False, _continue(workdir, experiment), kept, lock)
+    if any((workdir / 'checkpoints').glob('*')):
+        raise UserError(
+            f'{workdir} holds checkpoints but no config.json, so nobody can say of what. Move '
+            'them away, or start elsewhere with --workdir=DIR.'
+        )
+    origin = {'exp': options.exp} | provenance.collect()
+    write_json(workdir / 'config.json', {**config.flatten(experiment), 'run': origin})
+    return Run(workdir, True, None, kept, lock)
+
+
+def open_run(options: RunOptions, experiment: Any) -> Run:
+    """Opens options.workdir to train `experiment` in it, new or where it was left.
+
+    Raises UserError when the directory cannot be written, is in use by another process, or holds a
+    run with other fields (those marked compared=False may differ).
+    """
+    workdir = options.workdir
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(_lock(workdir))
+            run = _open_locked(workdir, options, experiment, file)
+        except OSError as error:
+            raise UserError(
+                f'{workdir} cannot hold a run: {error.strerror} ({error.filename}). Name another '
+                'directory with --workdir=DIR.'
+            ) from error
+        stack.pop_all()  # the run holds the lock from here
+    return run
