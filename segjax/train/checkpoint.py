@@ -342,7 +342,10 @@ class Checkpointer:
         new = Best(step, float(value), name, higher_is_better)
         with self._lock:
             present = self._candidate or self.best()
-            if not math.isfinite(new.value) or (present and present.is_at_least(new)):
+            if not math.isfinite(new.value):
+                return False
+            # The best step itself may be evaluated again, after an interruption: it stays the best.
+            if present and present.step != step and present.is_at_least(new):
                 return False
             self._candidate = new
         self._record_best()

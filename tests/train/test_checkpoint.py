@@ -222,6 +222,15 @@ def test_lower_can_be_better_and_a_new_metric_starts_anew(tmp_path):
     assert not checkpointer.mark_best(1, 0.1, 'dice')  # a tie is no improvement
 
 
+def test_the_best_step_evaluated_again_is_still_the_best(tmp_path):
+    checkpointer = save_steps(tmp_path, 1, 2)
+    assert checkpointer.mark_best(2, 0.4, 'dice')
+    resumed = Checkpointer(tmp_path)
+    assert resumed.mark_best(2, 0.4, 'dice')
+    assert not resumed.mark_best(1, 0.4, 'dice')
+    assert resumed.best()[:2] == (2, 0.4)
+
+
 def test_best_without_a_mark_is_the_latest(tmp_path, capsys):
     checkpointer = save_steps(tmp_path, 1, 2)
     assert_restores(checkpointer, 'best', 2)
