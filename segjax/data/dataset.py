@@ -1,0 +1,114 @@
+"""What every data set is: plain fields, a description, and random access to its samples."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from segjax.data.normalize import zscore
+from segjax.types import Batch, Instances
+
+Normalize = Literal['imagenet', 'unit', 'centered', 'zscore']
+
+
+class Roots(NamedTuple):
+    """Where data lives on this machine; a run option, never part of an experiment."""
+
+    raw_dir: Path  # raw files, downloaded or placed by hand, one folder a data set
+    data_dir: Path  # records prepared from them
+
+
+class Info(NamedTuple):
+    """The classes of a data set; class i is label i."""
+
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+
+
+def color_map(num_colors: int) -> tuple[tuple[int, int, int], ...]:
+    """Distinct colours, black first: bit j of the id goes to bit 7 - j // 3 of channel j % 3.
+
+    Source: VOCcolormap.m of the Pascal VOC development kit.
+    """
+    ids = np.arange(num_colors)
+    colors = np.zeros((num_colors, 3), np.int64)
+    for j in range(24):
+        colors[:, j % 3] |= (ids >> j & 1) << (7 - j // 3)
+    return tuple((r, g, b) for r, g, b in colors.tolist())
+
+
+class Source(abc.ABC):
+    """Random access to decoded, unaugmented samples; safe to read from several threads."""
+
+    normalize: Normalize  # how the device will normalise the images
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def __getitem__(self, index: int) -> Batch:
+        """Sample `index`: a Batch without b.
+
+        image `h w c`; label `h w` int32 or None; weight `h w` float32 or None; instances with
+        `masks` a tuple of n uint8 arrays, each cropped to its own whole-numbered box, or None.
+        """
+
+    @abc.abstractmethod
+    def name(self, index: int) -> str:
+        """What a message calls the sample."""
+
+    @abc.abstractmethod
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width, known without decoding."""
+
+
+def make_sample(
+    image: np.ndarray,
+    label: np.ndarray | None,
+    *,
+    index: int,
+    normalize: Normalize,
+    instances: Instances | None = None,
+) -> Batch:
+    """A sample as Source promises it; with 'zscore' the image is normalised here."""
+    return Batch(
+        image=zscore(image) if normalize == 'zscore' else image,
+        label=None if label is None else label.astype(np.int32),
+        instances=instances,
+        size=np.array(image.shape[:2], np.int32),
+        image_id=np.int32(index),
+        valid=np.bool_(True),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset(abc.ABC):
+    """What the data is. Fields are plain data; machines' paths come from outside, as Roots.
+
+    Attributes:
+      normalize: how images are normalised (normalize.py).
+      channels: 1 or 3; pictures are converted.
+    """
+
+    normalize: Normalize = 'imagenet'
+    channels: int = 3
+
+    @abc.abstractmethod
+    def info(self, roots: Roots) -> Info:
+        """Names and colours of the classes, background included."""
+
+    @abc.abstractmethod
+    def splits(self, roots: Roots) -> tuple[str, ...]:
+        """The splits there are, 'train' first."""
+
+    @abc.abstractmethod
+    def source(self, split: str, roots: Roots) -> Source:
+        """The samples of a split; prepares records when needed.
+
+        Raises:
+          UserError: the data is absent or does not fit together; says what, where, and the remedy.
+        """

@@ -1,0 +1,56 @@
+"""Input normalisations: the device computes (image - mean) / std in units of the raw image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# (mean, std) of an 8-bit image, in units of 0..255.
+NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    # ImageNet's statistics in 0..1, as torchvision's weights expect them, times 255
+    'imagenet': (
+        (0.485 * 255, 0.456 * 255, 0.406 * 255),
+        (0.229 * 255, 0.224 * 255, 0.225 * 255),
+    ),
+    'unit': ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),  # 0..1
+    'centered': ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),  # -1..1
+    'zscore': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # done on the host, a picture at a time
+}
+
+
+def _full_scale(dtype) -> float:
+    """White: 255, 65535, and 1 for float images."""
+    dtype = np.dtype(dtype)
+    return float(np.iinfo(dtype).max) if dtype.kind in 'iu' else 1.0
+
+
+def statistics(
+    normalize: str, dtype, *, channels: int = 3
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std), `channels` numbers each, for an image of this dtype.
+
+    The numbers of NORMALIZATIONS are scaled to the range of the dtype (uint16: 65535, float: 1), so
+    that 'unit' gives 0..1 for all of them. 'zscore' is the identity: zscore() ran on the host. One
+    channel takes the mean over the three.
+    """
+    mean, std = (np.asarray(s, np.float64) for s in NORMALIZATIONS[normalize])
+    if normalize != 'zscore':
+        mean, std = mean * _full_scale(dtype) / 255, std * _full_scale(dtype) / 255
+    if channels == 1:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def fill(normalize: str, dtype, *, channels: int = 3) -> tuple[float, ...]:
+    """The raw value, one a channel, that is 0 after normalisation: what padding is made of."""
+    return statistics(normalize, dtype, channels=channels)[0]
+
+
+def zscore(image: np.ndarray) -> np.ndarray:
+    """(image - mean) / std over the picture, a channel at a time; `h w c` float32.
+
+    A constant channel becomes 0.
+    """
+    pixels = image.astype(np.float32)
+    mean = pixels.mean(axis=(0, 1), keepdims=True, dtype=np.float64)
+    std = pixels.std(axis=(0, 1), keepdims=True, dtype=np.float64)
+    return ((pixels - mean) / np.maximum(std, 1e-8)).astype(np.float32)

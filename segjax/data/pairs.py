@@ -1,0 +1,186 @@
+"""Data sets that are pairs of files: a picture, and a mask of class ids of the same size."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from segjax.data import records
+from segjax.data.dataset import Dataset, Roots, Source, make_sample
+from segjax.data.images import read_image, read_mask
+from segjax.types import IGNORE_LABEL, Batch, UserError
+
+DOUBTFUL_VALUES = (
+    'its values are exactly 0 and 255, which may mean background and foreground, or background and '
+    'ignored. Say which: --mask_values=0,255 (255 is the foreground, class 1) or --mask_values=0 '
+    '(255 is ignored).'
+)
+
+
+class Pair(NamedTuple):
+    """A picture and its mask, as files; `name` is what messages call the two."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+def check_sizes(pair: Pair, image: np.ndarray, mask: np.ndarray) -> None:
+    """Raises UserError, naming both files, unless image and mask are of one size."""
+    if image.shape[:2] != mask.shape[:2]:
+        (h, w), (mask_h, mask_w) = image.shape[:2], mask.shape[:2]
+        raise UserError(
+            f'{pair.image} is {w}x{h} but its mask {pair.mask} is {mask_w}x{mask_h}; '
+            f'a mask needs exactly the size of its picture.'
+        )
+
+
+def check_ids(name: str | Path, label: np.ndarray, num_classes: int) -> None:
+    """Raises UserError, listing ids and pixel counts, unless all are below K or IGNORE_LABEL."""
+    wrong = label[(label >= num_classes) & (label != IGNORE_LABEL)]
+    if wrong.size:
+        ids, counts = np.unique(wrong, return_counts=True)
+        listed = ', '.join(f'{i} ({n} pixels)' for i, n in zip(ids[:10], counts[:10], strict=True))
+        raise UserError(
+            f'{name}: ids outside 0..{num_classes - 1} and {IGNORE_LABEL} (ignored): {listed}'
+            f'{", ..." if len(ids) > 10 else ""}. Mend the mask or the list of classes.'
+        )
+
+
+def _encode(label: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(label.astype(np.uint8)).save(file, 'PNG', compress_level=3)
+    return file.getvalue()
+
+
+class PairSource(Source):
+    """Samples decoded from prepared records."""
+
+    def __init__(self, dataset: PairedDataset, prepared: records.Records):
+        """`dataset` says how pixels are normalised and how many channels they have."""
+        self.normalize = dataset.normalize
+        self._channels = dataset.channels
+        self._records = prepared
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Batch:
+        features = self._records[index]
+        name = features['name'].decode()
+        image = read_image(features['image'], channels=self._channels, name=name)
+        label = read_mask(features['label'], name=name)
+        return make_sample(image, label, index=index, normalize=self.normalize)
+
+    def name(self, index: int) -> str:
+        return self._records[index]['name'].decode()
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self._records.sizes[index]
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedDataset(Dataset):
+    """Base of the data sets that are pairs of files; a subclass says which, and what ids mean."""
+
+    @abc.abstractmethod
+    def raw_folder(self, roots: Roots) -> Path:
+        """Where the raw files are."""
+
+    @abc.abstractmethod
+    def require(self, roots: Roots) -> None:
+        """Raises UserError with the remedy unless the raw files are there."""
+
+    @abc.abstractmethod
+    def pairs(self, split: str, roots: Roots) -> list[Pair]:
+        """The files of a split, sorted by name."""
+
+    @abc.abstractmethod
+    def read_label(self, pair: Pair, roots: Roots) -> np.ndarray:
+        """The mask as `h w` uint8 of 0..K-1 and IGNORE_LABEL; UserError when it is not that."""
+
+    def side_files(self, roots: Roots) -> list[Path]:
+        """Further files that decide what the records hold."""
+        del roots
+        return []
+
+    def doubtful(self, values: dict[Path, set[int]]) -> list[Path]:
+        """Masks whose label values, seen beside those of all the others, are probably not ids."""
+        del values
+        return []
+
+    def _examples(self, split: str, roots: Roots, values: dict) -> Iterator[records.Record]:
+        for pair in self.pairs(split, roots):
+            data = pair.image.read_bytes()
+            image = read_image(data, name=str(pair.image))  # a bad file is better found now
+            label = self.read_label(pair, roots)
+            check_sizes(pair, image, label)
+            values[pair.mask] = set(np.unique(label).tolist())
+            features = {'name': str(pair.image).encode(), 'image': data, 'label': _encode(label)}
+            height, width = label.shape
+            yield records.Record(size=(height, width), features=features)
+        if doubtful := self.doubtful(values):
+            raise UserError(f'{doubtful[0]}: {DOUBTFUL_VALUES}')
+
+    def _prepare(self, target: Path, roots: Roots) -> None:
+        splits = [s for s in self.splits(roots) if self.pairs(s, roots)]
+        print(f'Preparing {self.raw_folder(roots)} ({", ".join(splits)}) in {target}', flush=True)
+        values: dict[Path, set[int]] = {}
+        try:
+            records.prepare(
+                target,
+                name=type(self).__name__.lower(),
+                features=('name', 'image', 'label'),
+                splits={split: self._examples(split, roots, values) for split in splits},
+            )
+        except OSError as error:
+            raise UserError(
+                f'{target}: records cannot be written ({error.strerror or error}); name another '
+                f'place with --data_dir=FOLDER.'
+            ) from error
+
+    def _prepared(self, roots: Roots) -> Path:
+        """The folder of the records of the raw files as they are now."""
+        folder = self.raw_folder(roots).resolve()
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for field in dataclasses.fields(Dataset):  # these act after the records are read
+            del fields[field.name]
+        parent = roots.data_dir / type(self).__name__.lower()
+        identity = records.digest(type(self).__name__, folder, fields)
+        earlier = sorted(parent.glob(f'{identity}-*'), key=lambda f: f.stat().st_mtime)
+        try:
+            self.require(roots)
+        except UserError:
+            complete = [f for f in earlier if records.is_complete(f)]
+            if not complete or folder.exists():
+                raise
+            return complete[-1]  # the raw files were removed after they had been prepared
+        files = self.side_files(roots)
+        for split in self.splits(roots):
+            for pair in self.pairs(split, roots):
+                files += [pair.image, pair.mask]
+        target = parent / f'{identity}-{records.fingerprint(files)}'
+        if not records.is_complete(target):
+            self._prepare(target, roots)
+            for stale in earlier:
+                if stale != target:
+                    shutil.rmtree(stale, ignore_errors=True)
+        return target
+
+    def source(self, split: str, roots: Roots) -> Source:
+        prepared = self._prepared(roots)
+        try:
+            return PairSource(self, records.Records(prepared, split))
+        except KeyError:
+            raise UserError(
+                f'{self.raw_folder(roots)}: there is no split {split!r}, only '
+                f'{", ".join(self.splits(roots))}.'
+            ) from None

@@ -1,0 +1,332 @@
+"""How samples become batches: batch `step` is a pure function of (seed, step).
+
+There is no iterator state: sample n of a run, n = step * batch_size + row, is record
+permutation(seed, epoch)[n % len] with the random numbers of (seed, n), where epoch = n // len.
+Grain prefetches batches by threads; it decides nothing about their content.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from segjax.data import resample
+from segjax.data.dataset import Source
+from segjax.data.normalize import fill as normalization_fill
+from segjax.data.resample import Warp
+from segjax.data.transforms import Transform
+from segjax.types import IGNORE_LABEL, Batch, UserError
+
+cv2.setNumThreads(1)  # batches are made by several threads already
+
+Fill = tuple[float, ...]  # raw value of each channel that padding is made of
+
+_CROP_ATTEMPTS = 10  # as mmsegmentation's RandomCrop(cat_max_ratio)
+_PERMUTATION, _SAMPLE = 0, 1  # streams of random numbers of one seed
+_ENDLESS = 2**31 - 1
+
+
+def _stack(parts: Sequence):
+    """Samples to a batch, part by part; a part that is None stays None."""
+    if parts[0] is None:
+        return None
+    if isinstance(parts[0], tuple):
+        return type(parts[0])(*map(_stack, zip(*parts, strict=True)))
+    return np.stack(parts)
+
+
+def _prefetch(
+    make: Callable[[int], Batch], start: int, stop: int, num_threads: int
+) -> Iterator[Batch]:
+    """make(start), make(start + 1), ...; in order, some threads ahead."""
+    import grain
+
+    steps = grain.MapDataset.range(start, stop).map(make)
+    # the default buffer of 500 counts batches: gigabytes
+    options = grain.ReadOptions(num_threads, num_threads + 2 if num_threads else 0)
+    return iter(steps.to_iter_dataset(options))
+
+
+def _fill_of(source: Source, image: np.ndarray, fill: Fill | None) -> np.ndarray:
+    """The padding's colour in the type of the image."""
+    if fill is None:
+        fill = normalization_fill(source.normalize, image.dtype, channels=image.shape[2])
+    value = np.array(fill)
+    return (np.rint(value) if image.dtype.kind in 'iu' else value).astype(image.dtype)
+
+
+def _load(source: Source, index: int) -> Batch:
+    try:
+        return source[index]
+    except UserError:
+        raise
+    except Exception as error:
+        error.add_note(f'while reading sample {index}')
+        raise
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, _PERMUTATION, epoch)).permutation(length)
+
+
+def _largest_share(label: np.ndarray) -> float:
+    """The share of the commonest class in the pixels that have a class; 1 if none has."""
+    counts = np.bincount(label.ravel(), minlength=256)
+    counts[IGNORE_LABEL] = 0
+    return counts.max() / max(counts.sum(), 1) if counts.any() else 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainPipeline:
+    """Shuffled, augmented, cropped batches without end.
+
+    Attributes:
+      split: which split of the data set.
+      batch_size: pictures in a batch, over all devices and hosts.
+      crop: height and width of the windows.
+      scale: pictures are first scaled by this (0.5: half resolution), in the same resampling.
+      transforms: augmentations, in their order.
+      max_class_share: a window in which one class covers more than this is drawn again, up to ten
+        times; 1 accepts any.
+      pad: what lies beyond the border, 'constant' (the value that is 0 after normalisation, label
+        ignored) or 'reflect' (mirrored, label too). A picture smaller than the window is padded to
+        the right and below.
+      margin: windows may reach this far over the border; the margin of a valid-padded model.
+      instances: objects a picture, 0 to leave them out; the largest are kept.
+      mask_size: side of the objects' masks, 0 for whole canvases.
+    """
+
+    split: str = 'train'
+    batch_size: int = 8
+    crop: tuple[int, int] = (256, 256)
+    scale: float = 1.0
+    transforms: tuple[Transform, ...] = ()
+    max_class_share: float = 1.0
+    pad: Literal['constant', 'reflect'] = 'constant'
+    margin: int = 0
+    instances: int = 0
+    mask_size: int = 28
+
+    def batches(
+        self,
+        source: Source,
+        *,
+        seed: int,
+        start: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        fill: Fill | None = None,
+        num_threads: int = 2,
+    ) -> Iterator[Batch]:
+        """Batches start, start + 1, ... without end.
+
+        Args:
+          seed: with the step, decides everything about a batch.
+          shard: (index, count): the rows of this host, an equal part of each batch.
+          fill: raw value of the padding, a channel; by default what the source normalises to 0.
+          num_threads: batches made at a time; no influence on their content.
+
+        Raises:
+          UserError: no pictures, or a batch_size that the hosts cannot share.
+        """
+        index, count = shard
+        if len(source) == 0:
+            raise UserError(f'The split {self.split} holds no pictures.')
+        if self.batch_size % count:
+            raise UserError(f'batch_size={self.batch_size} must be a multiple of {count} hosts.')
+        rows = self.batch_size // count
+
+        def make(step: int) -> Batch:
+            first = step * self.batch_size + index * rows
+            numbers = range(first, first + rows)
+            return _stack([self.sample(source, seed=seed, number=n, fill=fill) for n in numbers])
+
+        return _prefetch(make, start, _ENDLESS, num_threads)
+
+    def sample(self, source: Source, *, seed: int, number: int, fill: Fill | None = None) -> Batch:
+        """Sample `number` of a run: record, augmentation and window follow from (seed, number)."""
+        epoch, position = divmod(number, len(source))
+        index = int(_permutation(seed, epoch, len(source))[position])
+        rng = np.random.default_rng((seed, _SAMPLE, number))
+        return self._augment(_load(source, index), source, rng, fill)
+
+    def _choose_window(self, sample: Batch, warp: Warp, rng: np.random.Generator) -> Warp:
+        """A crop of the canvas, by chance within the limit on a class's share."""
+        low = -self.margin
+        top_limit, left_limit = (
+            max(low, side - crop + self.margin)
+            for side, crop in zip(warp.size, self.crop, strict=True)
+        )
+        window = warp
+        for _ in range(_CROP_ATTEMPTS):
+            top, left = rng.integers(low, top_limit + 1), rng.integers(low, left_limit + 1)
+            window = warp.cropped(int(top), int(left), self.crop)
+            if self.max_class_share >= 1 or sample.label is None:
+                break
+            if _largest_share(resample.warp_label(sample.label, window)) <= self.max_class_share:
+                break
+        return window
+
+    def _augment(
+        self, sample: Batch, source: Source, rng: np.random.Generator, fill: Fill | None
+    ) -> Batch:
+        h, w = sample.image.shape[:2]
+        warp = Warp.identity((h, w))
+        if self.scale != 1:
+            warp = warp.resized((max(1, round(h * self.scale)), max(1, round(w * self.scale))))
+        for transform in self.transforms:
+            warp = transform.warp(warp, rng)
+        warp = self._choose_window(sample, warp, rng)
+        image = resample.warp_image(sample.image, warp, border=self.pad)
+        for transform in self.transforms:
+            image = transform.color(image, rng)
+        if self.pad == 'constant' and (beyond := resample.outside((h, w), warp)) is not None:
+            image[beyond] = _fill_of(source, image, fill)
+        label, weight, instances = sample.label, sample.weight, None
+        if label is not None:
+            label = resample.warp_label(label, warp, border=self.pad).astype(np.int32)
+        if weight is not None:
+            weight = resample.warp_weight(weight, warp, border=self.pad)
+        if self.instances and sample.instances is not None:
+            seen = resample.warp_instances(sample.instances, warp)
+            instances = resample.pack_instances(
+                seen, number=self.instances, mask_size=self.mask_size, size=self.crop
+            )
+        size = np.array(self.crop, np.int32)
+        return sample._replace(
+            image=image, label=label, weight=weight, instances=instances, size=size
+        )
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalPipeline:
+    """Whole pictures, each once, in batches of one canvas shape.
+
+    Attributes:
+      split: which split of the data set.
+      batch_size: pictures in a batch, over all devices and hosts.
+      scale: the image, not the label, is scaled by this: evaluation is at native resolution.
+      round_to: image and label are padded to the right and below to a multiple of this, in native
+        pixels; larger numbers mean fewer shapes, so fewer compilations.
+      limit: so many pictures, evenly spaced over the split; 0 for all.
+      instances: objects a picture, 0 to leave them out; in native pixels.
+      mask_size: side of the objects' masks, 0 for whole canvases.
+    """
+
+    split: str = 'val'
+    batch_size: int = 8
+    scale: float = 1.0
+    round_to: int = 1
+    limit: int = 0
+    instances: int = 0
+    mask_size: int = 28
+
+    def indices(self, source: Source) -> list[int]:
+        """The records evaluated, in the order of the source."""
+        length = len(source)
+        number = min(self.limit, length) if self.limit else length
+        return [i * length // number for i in range(number)]
+
+    def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the label's canvas for a picture of this size."""
+        return _round_up(size[0], self.round_to), _round_up(size[1], self.round_to)
+
+    def groups(self, source: Source, rows: int) -> list[tuple[tuple[int, int], list[int]]]:
+        """(canvas, records) of each batch: canvases in the order in which they first appear."""
+        by_canvas: dict[tuple[int, int], list[int]] = {}
+        for index in self.indices(source):
+            by_canvas.setdefault(self.canvas(source.size(index)), []).append(index)
+        return [
+            (canvas, members[i : i + rows])
+            for canvas, members in by_canvas.items()
+            for i in range(0, len(members), rows)
+        ]
+
+    def batches(
+        self,
+        source: Source,
+        *,
+        rows: int,
+        shard: tuple[int, int] = (0, 1),
+        fill: Fill | None = None,
+        num_threads: int = 2,
+    ) -> Iterator[Batch]:
+        """Batches of exactly `rows` rows and one canvas shape each; every record once.
+
+        The last batch of a canvas is filled up with rows that are not `valid`, whose labels are all
+        IGNORE_LABEL and whose image_id is -1. `size` is the native height and width.
+
+        Args:
+          rows: rows of this host.
+          shard: (index, count): of each count * rows records, this host takes its `rows`.
+          fill: raw value of the padding, a channel; by default what the source normalises to 0.
+          num_threads: batches made at a time.
+        """
+        index, count = shard
+        groups = self.groups(source, rows * count)
+
+        def make(number: int) -> Batch:
+            canvas, members = groups[number]
+            return self._batch(source, canvas, members, (index * rows, rows), fill)
+
+        return _prefetch(make, 0, len(groups), num_threads)
+
+    def _batch(self, source: Source, canvas, members: list[int], part, fill) -> Batch:
+        first, rows = part
+        samples = [self._place(source, i, canvas, fill) for i in members[first : first + rows]]
+        if len(samples) < rows:
+            # a host without records of its own still needs the shape of one
+            pattern = samples[0] if samples else self._place(source, members[0], canvas, fill)
+            samples += [_blank(pattern)] * (rows - len(samples))
+        return _stack(samples)
+
+    def _place(self, source: Source, index: int, canvas, fill: Fill | None) -> Batch:
+        sample = _load(source, index)
+        shape = sample.image.shape[:2]
+        placed = Warp.identity(canvas)
+        scaled = placed
+        if self.scale != 1:
+            h, w = canvas
+            scaled = placed.resized((max(1, round(h * self.scale)), max(1, round(w * self.scale))))
+        image = sample.image
+        if scaled.size != shape or self.scale != 1:
+            image = resample.warp_image(image, scaled)
+            if (beyond := resample.outside(shape, scaled)) is not None:
+                image[beyond] = _fill_of(source, image, fill)
+        label, weight, instances = sample.label, sample.weight, None
+        if label is not None and canvas != shape:
+            label = resample.warp_label(label, placed).astype(np.int32)
+        if weight is not None and canvas != shape:
+            weight = resample.warp_weight(weight, placed)
+        if self.instances and sample.instances is not None:
+            instances = resample.pack_instances(
+                sample.instances, number=self.instances, mask_size=self.mask_size, size=canvas
+            )
+        return sample._replace(image=image, label=label, weight=weight, instances=instances)
+
+
+def _blank(sample: Batch) -> Batch:
+    """A row that only fills up a batch: nothing in it counts."""
+    zeros = {
+        field: np.zeros_like(part)
+        for field, part in sample._asdict().items()
+        if isinstance(part, np.ndarray | np.generic)
+    }
+    instances = sample.instances
+    if instances is not None:
+        instances = type(instances)(*map(np.zeros_like, instances))
+    blank = sample._replace(**zeros, instances=instances)._replace(
+        image_id=np.int32(-1), size=sample.size
+    )
+    if sample.label is not None:
+        blank = blank._replace(label=np.full_like(sample.label, IGNORE_LABEL))
+    return blank

@@ -1,0 +1,120 @@
+"""Augmentations: frozen dataclasses that change a Warp, or the colours, by a random generator.
+
+A geometric transform moves no pixel: it composes its map with the Warp it is given, and the
+pipeline resamples the whole sample once (resample.py). A photometric one gets the cropped image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from segjax.data.resample import Warp
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """Base: changes nothing. A subclass overrides one of the two methods."""
+
+    def warp(self, warp: Warp, rng: np.random.Generator) -> Warp:
+        """The map with this transform's geometry after it."""
+        del rng
+        return warp
+
+    def color(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The image `h w c` with other colours, of the same type."""
+        del rng
+        return image
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleJitter(Transform):
+    """Scales by a factor drawn evenly from [low, high], both sides alike."""
+
+    low: float = 0.5
+    high: float = 2.0
+
+    def warp(self, warp: Warp, rng: np.random.Generator) -> Warp:
+        factor = rng.uniform(self.low, self.high)
+        h, w = warp.size
+        return warp.resized((max(1, round(h * factor)), max(1, round(w * factor))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip(Transform):
+    """Mirrors left and right, or top and bottom.
+
+    Attributes:
+      axis: 'horizontal' exchanges left and right.
+      probability: of mirroring.
+    """
+
+    axis: Literal['horizontal', 'vertical'] = 'horizontal'
+    probability: float = 0.5
+
+    def warp(self, warp: Warp, rng: np.random.Generator) -> Warp:
+        if rng.random() >= self.probability:
+            return warp
+        h, w = warp.size
+        if self.axis == 'horizontal':
+            matrix = [[-1, 0, w], [0, 1, 0], [0, 0, 1]]
+        else:
+            matrix = [[1, 0, 0], [0, -1, h], [0, 0, 1]]
+        return warp.then(np.array(matrix, np.float64), warp.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn(Transform):
+    """Turns by 0, 90, 180 or 270 degrees, each as likely."""
+
+    def warp(self, warp: Warp, rng: np.random.Generator) -> Warp:
+        for _ in range(rng.integers(4)):
+            h, w = warp.size
+            # the point (x, y) of the turned canvas, w high and h wide, was (w - y, x)
+            warp = warp.then(np.array([[0, -1, w], [1, 0, 0], [0, 0, 1]], np.float64), (w, h))
+        return warp
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotate(Transform):
+    """Rotates about the centre, by up to `degrees` either way; the canvas keeps its size."""
+
+    degrees: float = 10.0
+
+    def warp(self, warp: Warp, rng: np.random.Generator) -> Warp:
+        angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees))
+        h, w = warp.size
+        cos, sin = np.cos(angle), np.sin(angle)
+        x, y = w / 2, h / 2
+        matrix = [[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y], [0, 0, 1]]
+        return warp.then(np.array(matrix), warp.size)
+
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601
+
+
+@dataclasses.dataclass(frozen=True)
+class ColorJitter(Transform):
+    """Brightness, contrast and saturation, each by a factor drawn evenly from [1 - s, 1 + s].
+
+    Brightness multiplies; contrast blends with the mean luma of the picture; saturation with each
+    pixel's luma. The three are one affine map of the colour, rounded and clipped once.
+    """
+
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+
+    def color(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        strengths = np.array([self.brightness, self.contrast, self.saturation])
+        brightness, contrast, saturation = np.maximum(rng.uniform(1 - strengths, 1 + strengths), 0)
+        channels = image.shape[2]
+        luma = _LUMA if channels == 3 else np.ones(1)
+        mean = brightness * (luma @ np.array(cv2.mean(image)[:channels]))
+        linear = saturation * np.eye(channels) + (1 - saturation) * luma[None, :]
+        offset = np.full((channels, 1), (1 - contrast) * mean)
+        matrix = np.hstack([contrast * brightness * linear, offset])
+        return cv2.transform(image, matrix).reshape(image.shape)
