@@ -211,32 +211,35 @@ def run_name(changes: Iterable[Override]) -> str:
     return f'{safe[:110]}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}'
 
 
-def _names_run(change: Override, experiment: Any, mode: str) -> bool:
-    """Evaluation settings belong to the run when it is trained, and are free afterwards."""
-    if change.paths[0] in config.uncompared(experiment):
-        return False
-    later = len(change.paths) == 1 and change.paths[0].startswith(('eval.', 'task.'))
-    return mode == 'train' or not later
-
-
 def _means_eval(change: Override, mode: str) -> bool:
     """In `--mode=eval --batch_size=3` a field of both pipelines may mean the evaluation alone."""
     return mode in NEED_A_RUN and len(change.paths) == 2
 
 
+def _is_free(path: str) -> bool:
+    """Evaluation settings belong to the run when it is trained, and are free afterwards."""
+    return path.startswith(('eval.', 'task.'))
+
+
 def find_workdir(experiment: Any, options: RunOptions, changes: Sequence[Override]) -> Path:
     """The default run directory: runs/NAME, with overrides runs/NAME/field=value,...
 
-    When no run was trained with a field shared by both pipelines, it means the evaluation alone.
+    Outside training, overrides of `eval.*` and `task.*` do not name the run. A mode that needs a
+    trained run then looks further: for one trained without the fields that both pipelines share,
+    and for one trained with all overrides.
     """
-    naming = [change for change in changes if _names_run(change, experiment, options.mode)]
+    silent = config.uncompared(experiment)
+    every = [change for change in changes if change.paths[0] not in silent]
+    candidates = [every]
+    if options.mode != 'train':
+        named = [it for it in every if len(it.paths) == 2 or not _is_free(it.paths[0])]
+        candidates = [named]
+        if options.mode in NEED_A_RUN:
+            alone = [it for it in named if not _means_eval(it, options.mode)]
+            candidates = [named, alone, every]
     root = Path('runs') / options.exp
-    workdir = root / run_name(naming) if naming else root
-    if options.mode in NEED_A_RUN and not (workdir / 'config.json').exists():
-        alone = [change for change in naming if not _means_eval(change, options.mode)]
-        other = root / run_name(alone) if alone else root
-        return other if (other / 'config.json').exists() else workdir
-    return workdir
+    found = [root / run_name(naming) if naming else root for naming in candidates]
+    return next((path for path in found if (path / 'config.json').exists()), found[0])
 
 
 def _of_run(experiment: Any, options: RunOptions, changes: Sequence[Override]) -> Any:
@@ -248,7 +251,7 @@ def _of_run(experiment: Any, options: RunOptions, changes: Sequence[Override]) -
     free, fixed = [], []
     for change in changes:
         for path, value in zip(change.paths, change.values, strict=True):
-            if path.startswith(('eval.', 'task.')) or not leaves[path].compared:
+            if _is_free(path) or not leaves[path].compared:
                 free.append(Override((path,), (value,), change.label))
             elif value != leaves[path].value and not _means_eval(change, options.mode):
                 fixed.append(f'{path}: {config.show(leaves[path].value)} -> {config.show(value)}')
@@ -297,11 +300,22 @@ def configure(
     return apply(experiment, changes), options
 
 
+def _classes(experiment: Any) -> str:
+    """'model FCN, train.transforms.0 Flip, ...': which class stands where."""
+    classes = {path: name for path, name in config.flatten(experiment).items() if '.class' in path}
+    return ', '.join(
+        f'{path.removesuffix(".class")} {name.rpartition(".")[2]}' for path, name in classes.items()
+    )
+
+
 def print_help(experiment: Any, options: RunOptions) -> None:
     """Prints all run options and all fields with type, default and doc."""
     import tyro
 
-    fields = f'Fields of {options.exp}: what is computed. A leaf name is enough where it is unique.'
+    fields = (
+        f'Fields of {options.exp}: what is computed. The last part of a name is enough where it is '
+        'unique, or shared by train and eval alone. Made of: ' + _classes(experiment) + '.'
+    )
     parts = [
         (options, 'python launch.py', 'Run options: how it is carried out.'),
         (experiment, f'python launch.py --exp={options.exp}', fields),

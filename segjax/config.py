@@ -157,15 +157,6 @@ def leaves(node: Any, *, prefix: str = '', compared: bool = True) -> dict[str, L
     return found
 
 
-def _classes(node: Any, prefix: str = '') -> dict[str, str]:
-    """{PATH.class: full class name} of `node` and all nodes under it."""
-    found = {} if isinstance(node, tuple) else {f'{prefix}class': class_name(node)}
-    for name, child in _children(node):
-        if is_node(child.value):
-            found |= _classes(child.value, f'{prefix}{name}.')
-    return found
-
-
 def _plain(value: Any, path: str) -> Any:
     """The JSON form of a leaf: tuples become lists."""
     if isinstance(value, tuple):
@@ -178,13 +169,20 @@ def _plain(value: Any, path: str) -> Any:
     )
 
 
-def flatten(experiment: Any) -> dict[str, Any]:
+def flatten(experiment: Any, *, prefix: str = '') -> dict[str, Any]:
     """{dotted path: JSON value} of all fields, and the class of every node under `PATH.class`.
 
     Raises TypeError for a field that is not plain data.
     """
-    values = {path: _plain(leaf.value, path) for path, leaf in leaves(experiment).items()}
-    return _classes(experiment) | values
+    is_tuple = isinstance(experiment, tuple)
+    found = {} if is_tuple else {f'{prefix}class': class_name(experiment)}
+    for name, child in _children(experiment):
+        path = prefix + name
+        if is_node(child.value):
+            found |= flatten(child.value, prefix=f'{path}.')
+        else:
+            found[path] = _plain(child.value, path)
+    return found
 
 
 def replace(node: NodeT, values: Mapping[str, Any], *, prefix: str = '') -> NodeT:

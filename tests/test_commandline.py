@@ -243,6 +243,16 @@ def test_a_shared_field_means_the_evaluation_unless_a_run_was_trained_with_it(tr
     assert (found.train.batch_size, found.lr) == (3, 0.1)
 
 
+def test_a_run_trained_with_evaluation_fields_is_found_unless_there_is_one_without(trained):
+    made, _ = configure('--eval.scale=2', '--seed=5')
+    both, without = Path('runs/tiny/scale=2.0,seed=5'), Path('runs/tiny/seed=5')
+    rundir.open_run(RunOptions(exp='tiny', workdir=both), made).close()
+    argv = ('--mode=eval', '--eval.scale=2', '--seed=5')
+    assert workdir(*argv) == str(both)
+    rundir.open_run(RunOptions(exp='tiny', workdir=without), made).close()
+    assert workdir(*argv) == str(without)
+
+
 def test_a_field_that_contradicts_the_run_is_refused(trained):
     text = refusal('--mode=eval', '--workdir=runs/tiny', '--deep=true', '--lr=2')
     assert 'model.deep: false -> true' in text
@@ -262,3 +272,4 @@ def test_help_lists_fields_and_options(capsys):
     for part in ('--workdir PATH', '--model.widths', '--train.transforms.1.low', '(default: 0.1)'):
         assert part in text
     assert '--model.parent' not in text
+    assert 'train.transforms.1 Flip' in ' '.join(text.split())

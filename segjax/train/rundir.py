@@ -95,6 +95,14 @@ def _is_run(directory: Path) -> bool:
     return (directory / 'config.json').exists()
 
 
+def _has_begun(workdir: Path) -> bool:
+    """False for a run that stopped before its first result: nothing in it depends on its fields."""
+    results = ('metrics.jsonl', 'result.json')
+    return any((workdir / 'checkpoints').glob('*')) or any(
+        (workdir / name).exists() for name in results
+    )
+
+
 def _set_aside(workdir: Path) -> Path:
     """Moves a run beside itself: runs/NAME to runs/NAME.1, or .2, ...
 
@@ -138,7 +146,7 @@ class Run:
     """An open run directory. Locked until closed; use it in a `with` statement."""
 
     workdir: Path
-    is_new: bool
+    is_new: bool  # nothing has been computed in it
     result: dict[str, Any] | None  # of a finished run
     kept: Path | None  # where --fresh put the run that was here
     lock: IO[str] = dataclasses.field(repr=False)
@@ -166,17 +174,18 @@ def _continue(workdir: Path, experiment: Any) -> dict[str, Any] | None:
 
 
 def _open_locked(workdir: Path, options: RunOptions, experiment: Any, lock: IO[str]) -> Run:
-    kept = None
-    if _is_run(workdir) and options.fresh:
-        read_config(workdir)  # raises for what is not a run's: it is not ours to move
-        kept = _set_aside(workdir)
+    kept, begun = None, _has_begun(workdir)
     if _is_run(workdir):
-        return Run(workdir, False, _continue(workdir, experiment), kept, lock)
-    if any((workdir / 'checkpoints').glob('*')):
+        read_config(workdir)  # raises for what is not a run's: it is not ours to move or change
+        if begun and options.fresh:
+            kept, begun = _set_aside(workdir), False
+    elif any((workdir / 'checkpoints').glob('*')):
         raise UserError(
             f'{workdir} holds checkpoints but no config.json, so nobody can say of what. Move '
             'them away, or start elsewhere with --workdir=DIR.'
         )
+    if _is_run(workdir) and begun:
+        return Run(workdir, False, _continue(workdir, experiment), kept, lock)
     origin = {'exp': options.exp} | provenance.collect()
     write_json(workdir / 'config.json', {**config.flatten(experiment), 'run': origin})
     return Run(workdir, True, None, kept, lock)

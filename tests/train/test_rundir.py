@@ -41,6 +41,13 @@ def start(options, experiment=Experiment()):
         return run
 
 
+def begin(options, experiment=Experiment()):
+    """Leaves a run as it is after its first results."""
+    run = start(options, experiment)
+    (options.workdir / 'metrics.jsonl').write_text('{}\n')
+    return run
+
+
 def test_a_new_run_records_fields_and_origin(options):
     run = start(options)
     assert (run.is_new, run.result, run.kept) == (True, None, None)
@@ -56,7 +63,7 @@ def test_a_new_run_records_fields_and_origin(options):
 
 
 def test_the_same_run_is_continued_and_says_by_whom(options):
-    start(options)
+    begin(options)
     run = start(options)
     assert not run.is_new
     fields, origin = rundir.read_config(options.workdir)
@@ -65,7 +72,7 @@ def test_the_same_run_is_continued_and_says_by_whom(options):
 
 
 def test_changed_fields_are_refused_with_a_diff_and_two_remedies(options):
-    start(options)
+    begin(options)
     with pytest.raises(UserError) as refused:
         start(options, Experiment(num_steps=20, model=Model(widths=(1,))))
     text = str(refused.value)
@@ -77,12 +84,12 @@ def test_changed_fields_are_refused_with_a_diff_and_two_remedies(options):
 
 
 def test_uncompared_fields_may_change(options):
-    start(options)
+    begin(options)
     assert not start(options, Experiment(eval_every=1)).is_new
 
 
 def test_a_finished_run_is_recognised_and_left_alone(options):
-    start(options)
+    begin(options)
     rundir.write_json(options.workdir / 'result.json', {'step': 10})
     before = (options.workdir / 'config.json').read_bytes()
     assert start(options).result == {'step': 10}
@@ -90,14 +97,13 @@ def test_a_finished_run_is_recognised_and_left_alone(options):
 
 
 def test_fresh_keeps_the_old_run_beside_and_leaves_runs_inside_in_place(options):
-    start(options)
+    begin(options)
     (options.workdir / 'checkpoints' / '5').mkdir(parents=True)
-    (options.workdir / 'metrics.jsonl').write_text('{}\n')
     inner = dataclasses.replace(options, workdir=options.workdir / 'num_steps=20')
-    start(inner, Experiment(num_steps=20))
+    begin(inner, Experiment(num_steps=20))
     fresh = dataclasses.replace(options, fresh=True)
     for number in (1, 2):
-        run = start(fresh, Experiment(num_steps=30 + number))
+        run = begin(fresh, Experiment(num_steps=30 + number))
         assert run.is_new
         assert run.kept == options.workdir.with_name(f'tiny.{number}')
     first = options.workdir.with_name('tiny.1')
@@ -110,10 +116,19 @@ def test_fresh_keeps_the_old_run_beside_and_leaves_runs_inside_in_place(options)
     assert {path.name for path in options.workdir.iterdir()} == {
         'config.json',
         'lock',
+        'metrics.jsonl',
         'num_steps=20',
     }
     assert rundir.read_config(options.workdir).fields['num_steps'] == 32
     assert not start(inner, Experiment(num_steps=20)).is_new
+
+
+def test_a_run_that_never_began_takes_other_fields(options):
+    start(options)
+    run = start(options, Experiment(num_steps=20))
+    assert run.is_new
+    assert rundir.read_config(options.workdir).fields['num_steps'] == 20
+    assert start(dataclasses.replace(options, fresh=True)).kept is None
 
 
 def test_fresh_in_an_empty_directory_is_a_plain_start(options):
@@ -157,7 +172,7 @@ def test_a_directory_without_write_permission(options):
 
 
 def test_an_error_while_opening_lets_go_of_the_lock(options):
-    start(options)
+    begin(options)
     with pytest.raises(UserError, match='other fields'):
         start(options, Experiment(num_steps=11))
     start(options)
