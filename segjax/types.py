@@ -1,8 +1,8 @@
 """What travels between the rooms of segjax. Imports no JAX: the data pipeline uses it too.
 
 Dimension letters, everywhere in segjax:
-  b batch   h w height, width   c channels   k classes   n instances or boxes   m side of a cropped mask
-  l supervised heads   d slices of a stack
+  b batch      h w height, width   c channels   k classes   n instances or boxes
+  m side of a cropped mask         l supervised heads       d slices of a stack
 
 Images are `h w c`, labels int32 `h w` with `IGNORE_LABEL` where no class is asked for. Boxes are
 `xyxy` in float32 absolute pixels, continuous: pixel i covers [i, i + 1).

@@ -1,7 +1,7 @@
 """VGG16, the thirteen convolutional layers.
 
-Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table 1,
-column D: five stages of 3x3 convolutions with ReLU, each closed by a 2x2 max pooling. Differs by
+Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table
+1, column D: five stages of 3x3 convolutions with ReLU, each closed by a 2x2 max pooling. Differs by
 option: batch normalisation after each convolution (torchvision's vgg16_bn), and other widths.
 """
 

@@ -29,7 +29,8 @@ class Conv(nn.Module):
       kernel: side of the square kernel.
       stride, padding, dilation, groups: as `ops.conv`.
       use_bias: False where a BatchNorm follows.
-      kernel_init: He's Gaussian, std sqrt(2 / (kernel^2 channels in)), unless a model says otherwise.
+      kernel_init: He's Gaussian, std sqrt(2 / (kernel^2 channels in)), unless a model says
+        otherwise.
       dtype: computed in this; parameters are float32.
     """
 

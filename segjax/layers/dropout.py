@@ -14,8 +14,9 @@ from segjax.layers.axis import bound_axis
 class Dropout(nn.Module):
     """Zero each number with probability `rate` in training and divide the rest by `1 - rate`.
 
-    Every row of the global batch draws its mask with a key of its own, so that one device, a sharded
-    batch and `pmap` drop the same numbers. Srivastava et al., "Dropout", in its inverted form.
+    Every row of the global batch draws its mask with a key of its own, so that one device, a
+    sharded batch and `pmap` drop the same numbers. Srivastava et al., "Dropout", in its inverted
+    form.
 
     Attributes:
       rate: probability of zero; 0 needs no random key.

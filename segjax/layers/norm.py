@@ -13,10 +13,10 @@ from segjax.layers.axis import bound_axis
 class BatchNorm(nn.Module):
     """Batch normalisation over batch, height and width, with statistics of the whole global batch.
 
-    `y = scale (x - mean) / sqrt(var + epsilon) + bias`; in training mean and var are the batch's and
-    running averages are kept in `batch_stats`, otherwise the running averages are used. Ioffe and
-    Szegedy, "Batch Normalization", algorithms 1 and 2. Statistics are float32, the variance is the
-    biased one and is taken about the mean: `E[x^2] - E[x]^2` cancels where the mean is large.
+    `y = scale (x - mean) / sqrt(var + epsilon) + bias`; in training mean and var are the batch's
+    and running averages are kept in `batch_stats`, otherwise the running averages are used. Ioffe
+    and Szegedy, "Batch Normalization", algorithms 1 and 2. Statistics are float32, the variance is
+    the biased one and is taken about the mean: `E[x^2] - E[x]^2` cancels where the mean is large.
 
     Attributes:
       momentum: decay of the running averages (Torch's momentum 0.1 is 0.9 here).

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from segjax.types import UserError
 
 
 def cross_entropy(
@@ -29,7 +30,9 @@ def cross_entropy(
       weight: w, a weight map; it scales the loss and does not enter the count.
     """
     classes = jnp.arange(logits.shape[-1], dtype=label.dtype).reshape(1, 1, 1, -1)
-    hit = label[..., None] == classes  # a pixel without a class hits nothing: its loss and gradient are 0
+    hit = (
+        label[..., None] == classes
+    )  # a pixel without a class hits nothing: its loss and gradient are 0
     nll = -jnp.sum(jnp.where(hit, jax.nn.log_softmax(logits), jnp.zeros((), logits.dtype)), axis=-1)
     if class_weights:
         v = jnp.asarray(class_weights, logits.dtype).reshape(1, 1, 1, -1)
@@ -47,8 +50,8 @@ class CrossEntropy:
     Attributes:
       class_weights: one number a class, e.g. the median-frequency weights that check_data prints;
         empty for none.
-      reduction: 'mean' over the valid pixels of the batch, or 'sum' over the pixels of an image, as Caffe
-        without normalisation (FCN's released recipes: learning rates of 1e-10).
+      reduction: 'mean' over the valid pixels of the batch, or 'sum' over the pixels of an image, as
+        Caffe without normalisation (FCN's released recipes: learning rates of 1e-10).
     """
 
     class_weights: tuple[float, ...] = ()
@@ -57,7 +60,7 @@ class CrossEntropy:
     def __call__(self, logits: Array, label: Array, weight: Array | None) -> tuple[Array, Array]:
         """The loss of each image and what a batch divides the sum by."""
         if self.class_weights and len(self.class_weights) != logits.shape[-1]:
-            raise ValueError(
+            raise UserError(
                 f'{len(self.class_weights)} class weights for {logits.shape[-1]} classes'
             )
         total, count = cross_entropy(logits, label, class_weights=self.class_weights, weight=weight)

@@ -1,7 +1,7 @@
 """The confusion matrix, and the four scores of semantic segmentation that follow from it.
 
-n[i, j] counts the pixels of class i that were predicted as class j, over the whole data set: the mean IoU
-is taken once, from these sums, never averaged over batches or images.
+n[i, j] counts the pixels of class i that were predicted as class j, over the whole data set: the
+mean IoU is taken once, from these sums, never averaged over batches or images.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def confusion(
 class Confusion:
     """The confusion matrix of a data set in int64, with its scores.
 
-    A class that occurs neither in the labels nor in the predictions has no IoU (NaN) and is left out of
-    the means; one that is only predicted counts with IoU 0. Shelhamer et al., FCN, section 5.
+    A class that occurs neither in the labels nor in the predictions has no IoU (NaN) and is left
+    out of the means; one that is only predicted counts with IoU 0. Shelhamer et al., FCN, section
+    5.
     """
 
     def __init__(self, num_classes: int):
@@ -62,13 +63,18 @@ class Confusion:
         return _divide(self.counts.sum(1), self.counts.sum())
 
     def compute(self) -> dict[str, float]:
-        """`mean_iou`, `pixel_accuracy`, `mean_accuracy`, `fw_iou` (frequency-weighted); NaN without pixels."""
+        """`mean_iou`, `pixel_accuracy`, `mean_accuracy`, `fw_iou` (weighted by frequency).
+
+        NaN where there is no labelled pixel.
+        """
         iou, share = self.iou, self.share
         return {
             'mean_iou': _nanmean(iou),
             'pixel_accuracy': float(_divide(np.trace(self.counts), self.counts.sum())),
             'mean_accuracy': _nanmean(self.accuracy),
-            'fw_iou': float(np.sum(share[share > 0] * iou[share > 0])) if self.counts.any() else np.nan,
+            'fw_iou': float(np.sum(share[share > 0] * iou[share > 0]))
+            if self.counts.any()
+            else np.nan,
         }
 
 

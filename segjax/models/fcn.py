@@ -1,12 +1,13 @@
 """FCN-32s, FCN-16s and FCN-8s.
 
-Shelhamer, Long, Darrell, "Fully Convolutional Networks for Semantic Segmentation", sections 4.2, 4.3
-and figure 3: VGG16 whose fully connected layers fc6 and fc7 became 7x7 and 1x1 convolutions, a 1x1
-scoring layer, and skips that add scores of pool4 and pool3 before up-sampling.
+Shelhamer, Long, Darrell, "Fully Convolutional Networks for Semantic Segmentation", sections 4.2,
+4.3 and figure 3: VGG16 whose fully connected layers fc6 and fc7 became 7x7 and 1x1 convolutions, a
+1x1 scoring layer, and skips that add scores of pool4 and pool3 before up-sampling.
 
-`padding='same'` differs from the released Caffe networks in that no layer is padded by 100 pixels: fc6
-is padded by 3, so the coarse map covers the image exactly, one cell for each started 32 pixels, and
-no crop offsets are needed. The scores of a skip are laid over the up-sampled ones from the top left.
+`padding='same'` differs from the released Caffe networks in that no layer is padded by 100 pixels:
+fc6 is padded by 3, so the coarse map covers the image exactly, one cell for each started 32 pixels,
+and no crop offsets are needed. The scores of a skip are laid over the up-sampled ones from the top
+left.
 
 Any image size works. Parameters are named after the released networks.
 """
@@ -59,9 +60,9 @@ class FCN(nn.Module):
       widths: channels of the backbone's five stages.
       fc_features: channels of fc6 and fc7; 4096 in the paper.
       norm: 'none' as published, or 'batch': batch normalisation before each ReLU.
-      upsampling: 'bilinear' is fixed interpolation, as released; 'skips' learns the up-sampling before
-        each skip from a bilinear start and keeps the last fixed, as section 4.3 says; 'learned' learns
-        every one.
+      upsampling: 'bilinear' is fixed interpolation, as released; 'skips' learns the up-sampling
+        before each skip from a bilinear start and keeps the last fixed, as section 4.3 says;
+        'learned' learns every one.
       dropout: rate after fc6 and fc7.
       remat: recompute each stage in the backward pass: less memory, a third more time.
       dtype: compute type; parameters and logits are float32.
@@ -102,11 +103,13 @@ class FCN(nn.Module):
         return SegmentationOutput(x)
 
     def _fully_connected(self, name: str, kernel: int) -> nn.Module:
-        layer = nn.remat(FullyConvolutional, static_argnums=(2,)) if self.remat else FullyConvolutional
+        layer = FullyConvolutional
+        if self.remat:
+            layer = nn.remat(layer, static_argnums=(2,))
         return layer(self.fc_features, kernel, self.norm, self.dropout, self.dtype, name=name)
 
     def _score(self, name: str) -> nn.Module:
-        """Scores are float32 and start at zero (section 4.2), so the first loss is log(num_classes)."""
+        """Scores are float32 and start at zero (section 4.2): the first loss is log(num_classes)."""
         return Conv(self.num_classes, 1, kernel_init=nn.initializers.zeros, name=name)
 
     def _upsample(self, x: Array, factor: int, size: tuple[int, int], name: str) -> Array:

@@ -1,13 +1,13 @@
 """U-Net.
 
-Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", figure 1:
-a contracting path of unpadded 3x3 convolutions and 2x2 max poolings, an expansive path of 2x2
-up-convolutions, each joined with the cropped features of its level, and a 1x1 convolution. The output
-is smaller than the input: 572 pixels become 388, a margin of 92 on each side.
+Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+figure 1: a contracting path of unpadded 3x3 convolutions and 2x2 max poolings, an expansive path of
+2x2 up-convolutions, each joined with the cropped features of its level, and a 1x1 convolution. The
+output is smaller than the input: 572 pixels become 388, a margin of 92 on each side.
 
-The up-convolution is read as a transposed 2x2 convolution with stride 2 and without ReLU. Dropout sits
-at the end of the contracting path. `padding='same'` and `norm='batch'` give the popular variant whose
-output is as large as its input.
+The up-convolution is read as a transposed 2x2 convolution with stride 2 and without ReLU. Dropout
+sits at the end of the contracting path. `padding='same'` and `norm='batch'` give the popular
+variant whose output is as large as its input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from segjax import ops
 from segjax.layers import BatchNorm, Conv, ConvTranspose, Dropout
-from segjax.types import SegmentationOutput
+from segjax.types import SegmentationOutput, UserError
 
 
 class DoubleConv(nn.Module):
@@ -83,8 +83,8 @@ class UNet(nn.Module):
     def margin(self) -> int:
         """Pixels that the output lacks on each side: 92 for the paper's four poolings.
 
-        A double convolution takes 4 pixels of its level, 4 * 2^i of the image; every level has one on
-        the way down and, but for the lowest, one on the way up.
+        A double convolution takes 4 pixels of its level, 4 * 2^i of the image; every level has one
+        on the way down and, but for the lowest, one on the way up.
         """
         if self.padding == 'same':
             return 0
@@ -96,11 +96,11 @@ class UNet(nn.Module):
         return tuple(self._fit(side) for side in size)  # type: ignore[return-value]
 
     def _fit(self, side: int) -> int:
-        """The smallest valid input side for an output of `side`: the lowest level must come out whole."""
+        """The smallest valid input side for an output of `side`; every level must come out whole."""
         unit = 2**self.depth
         if self.padding == 'same':
             return -(-side // unit) * unit
-        least = unit + 2 * self.margin - self._up_loss()  # a lowest level of one pixel after its convolutions
+        least = unit + 2 * self.margin - self._up_loss()  # leaves one pixel at the lowest level
         step = max(0, -(-(side + 2 * self.margin - least) // unit))
         return least + step * unit
 
@@ -124,8 +124,8 @@ class UNet(nn.Module):
             x = ConvTranspose(self.widths[i], dtype=self.dtype, name=f'upconv{i + 1}')(x)
             x = jnp.concatenate([x, ops.center_crop(skips[i], x.shape[1:3])], axis=-1)
             x = self._level(self.widths[i], f'up{i + 1}')(x, train)
-        logits = Conv(self.num_classes, 1, name='score')(x)  # float32, b h - 2 margin w - 2 margin k
-        return SegmentationOutput(logits)
+        x = Conv(self.num_classes, 1, name='score')(x)  # b h-2margin w-2margin k, float32
+        return SegmentationOutput(x)
 
     def _level(self, width: int, name: str) -> nn.Module:
         level = nn.remat(DoubleConv, static_argnums=(2,)) if self.remat else DoubleConv
@@ -138,4 +138,6 @@ class UNet(nn.Module):
                 near = self._fit(max(inner, 1))
                 below = near - 2**self.depth
                 nearest = f'{below} and {near}' if below >= self._fit(1) else f'{near}'
-                raise ValueError(f'U-Net cannot take a side of {side} pixels; the nearest that fit: {nearest}')
+                raise UserError(
+                    f'U-Net cannot take a side of {side} pixels; the nearest that fit: {nearest}'
+                )

@@ -41,7 +41,8 @@ def conv(
 ) -> Float[Array, 'b oh ow m']:
     """Cross-correlation, as every deep-learning library understands "convolution".
 
-    `y[i, j, m] = sum_{a, b, c} x[i*stride + a*dilation - p, j*stride + b*dilation - p, c] k[a, b, c, m]`
+    `y[i, j, m] = sum_{a, b, c} x[i*stride + a*dilation - p, j*stride + b*dilation - p, c] k[a, b,
+    c, m]`
 
     Args:
       kernel: `kh kw c/groups m`.
@@ -50,7 +51,12 @@ def conv(
       dilation: distance between taps; 2 and more is atrous convolution.
       groups: channels fall into that many independent groups.
     """
-    if kernel.shape[:2] == (1, 1) and stride == 1 and groups == 1 and padding in ('same', 'valid', 0):
+    if (
+        kernel.shape[:2] == (1, 1)
+        and stride == 1
+        and groups == 1
+        and padding in ('same', 'valid', 0)
+    ):
         # A 1x1 convolution is a matrix product, and XLA's CPU backend is twice as fast with it.
         return jnp.einsum('bhwc,cm->bhwm', x, kernel[0, 0])
     return lax.conv_general_dilated(
@@ -100,7 +106,12 @@ def _tile_transpose(x: Array, kernel: Array) -> Array:
 
 
 def conv_cost(
-    kernel: tuple[int, int], in_features: int, out_features: int, size: tuple[int, int], *, groups: int = 1
+    kernel: tuple[int, int],
+    in_features: int,
+    out_features: int,
+    size: tuple[int, int],
+    *,
+    groups: int = 1,
 ) -> int:
     """Multiply-accumulates of a convolution: `kh kw (c / groups) m h w`.
 

@@ -19,14 +19,16 @@ def max_pool(
 ) -> Float[Array, 'b oh ow c']:
     """Maximum over `window x window` pixels, every `stride` pixels.
 
-    The output side is `(h - window) / stride + 1`, rounded down as Torch and TensorFlow 'VALID' do, or
-    up as Caffe does (the last window then hangs over the edge and sees only real pixels). The
+    The output side is `(h - window) / stride + 1`, rounded down as Torch and TensorFlow 'VALID' do,
+    or up as Caffe does (the last window then hangs over the edge and sees only real pixels). The
     gradient goes to the first maximum of a window in row-major order.
     """
     h, w = x.shape[1:3]
     over = [0, 0] if rounding == 'floor' else [(window - n) % stride for n in (h, w)]
     if window == stride == 2:
-        even_h, even_w = (h // 2 * 2, w // 2 * 2) if rounding == 'floor' else (h + over[0], w + over[1])
+        even_h, even_w = (
+            (h // 2 * 2, w // 2 * 2) if rounding == 'floor' else (h + over[0], w + over[1])
+        )
         pads = ((0, 0, 0), (0, even_h - h, 0), (0, even_w - w, 0), (0, 0, 0))
         lowest = jnp.asarray(-jnp.inf, x.dtype)
         return _max_pool_2x2(lax.pad(x, lowest, pads) if (even_h, even_w) != (h, w) else x)
@@ -38,7 +40,7 @@ def max_pool(
 
 @jax.custom_vjp
 def _max_pool_2x2(x: Array) -> Array:
-    """Four strided views and their maximum; XLA's select-and-scatter gradient is 20 times slower."""
+    """Four strided views and their maximum: XLA's select-and-scatter gradient is 20 times slower."""
     top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
     bottom = jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2])
     return jnp.maximum(top, bottom)

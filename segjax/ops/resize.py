@@ -17,7 +17,8 @@ def resize_bilinear(
 
     Output pixel i reads the input at `(i + 1/2) h / oh - 1/2`, clamped to the image, or with
     `align_corners` at `i (h - 1) / (oh - 1)`. Never antialiased: shrinking reads two pixels a side,
-    as Torch's `interpolate` and TensorFlow 1's `resize_bilinear` do (`jax.image.resize` blurs first).
+    as Torch's `interpolate` and TensorFlow 1's `resize_bilinear` do (`jax.image.resize` blurs
+    first).
     """
     _, h, w, _ = image.shape
     image = _along(image, 2, w, size[1], align_corners)

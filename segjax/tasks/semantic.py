@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from segjax import ops
 from segjax.losses import CrossEntropy
 from segjax.metrics import Confusion, confusion
-from segjax.types import Array, Batch, SegmentationOutput
+from segjax.types import Array, Batch, SegmentationOutput, UserError
 
 Variables = dict[str, Any]
 Terms = dict[str, tuple[Array, Array]]
 
 
 def two_classes(logits: Array) -> Array:
-    """One sigmoid channel as the softmax of two: `softmax([0, z]) = [1 - sigmoid(z), sigmoid(z)]`."""
+    """One sigmoid channel as a softmax of two: `softmax([0, z]) = [1 - sigmoid(z), sigmoid(z)]`."""
     if logits.shape[-1] > 1:
         return logits
     return jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
@@ -31,10 +31,10 @@ class Semantic:
 
     Attributes:
       criterion: the loss of a head.
-      aux_weights: factor of each supervised head besides the main one, from shallow to deep; empty leaves
-        such heads unsupervised.
-      head: which head predicts: 'main', the mean of all heads' probabilities, or '1', '2', ... for a
-        supervised head counted from the shallowest.
+      aux_weights: factor of each supervised head besides the main one, from shallow to deep; empty
+        leaves such heads unsupervised.
+      head: which head predicts: 'main', the mean of all heads' probabilities, or '1', '2', ... for
+        a supervised head counted from the shallowest.
     """
 
     criterion: CrossEntropy = CrossEntropy()
@@ -55,16 +55,22 @@ class Semantic:
             variables, batch.image, train=True, rngs={'dropout': key}, mutable=mutable
         )
         if self.aux_weights and len(self.aux_weights) != len(output.aux):
-            raise ValueError(f'{len(self.aux_weights)} aux_weights for {len(output.aux)} auxiliary heads')
+            raise UserError(
+                f'{len(self.aux_weights)} aux_weights for {len(output.aux)} auxiliary heads'
+            )
         terms = {'cross_entropy': self._term(output.logits, batch, 1.0)}
-        for i, (factor, logits) in enumerate(zip(self.aux_weights, output.aux, strict=False), start=1):
+        for i, (factor, logits) in enumerate(
+            zip(self.aux_weights, output.aux, strict=False), start=1
+        ):
             terms[f'aux{i}'] = self._term(logits, batch, factor)
         return terms, dict(updates)
 
     def _term(self, logits: Array, batch: Batch, factor: float) -> tuple[Array, Array]:
         size = logits.shape[1:3]
         weight = None if batch.weight is None else ops.center_crop(batch.weight, size)
-        sums, counts = self.criterion(two_classes(logits), ops.center_crop(batch.label, size), weight)
+        sums, counts = self.criterion(
+            two_classes(logits), ops.center_crop(batch.label, size), weight
+        )
         return factor * jnp.sum(sums), jnp.sum(counts)
 
     def predict(self, model: nn.Module, variables: Variables, image: Array) -> Array:
@@ -79,7 +85,7 @@ class Semantic:
             return sum(jax.nn.softmax(two_classes(h)) for h in heads) / len(heads)
         index = -1 if self.head == 'main' else int(self.head) - 1
         if index >= len(heads):
-            raise ValueError(f'head {self.head} was asked for; the model has {len(heads)}')
+            raise UserError(f'head {self.head} was asked for; the model has {len(heads)}')
         return jax.nn.softmax(two_classes(heads[index]))
 
     def score(self, probabilities: Array, batch: Batch) -> dict[str, Array]:

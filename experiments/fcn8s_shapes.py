@@ -1,0 +1,31 @@
+"""FCN-8s on generated shapes: the whole of segjax in three minutes on two CPU cores, no
+download."""
+
+from segjax.data.datasets.shapes import Shapes
+from segjax.data.pipeline import EvalPipeline, TrainPipeline
+from segjax.data.transforms import Flip
+from segjax.models import FCN
+from segjax.optim import AdamW, WarmupCosine
+from segjax.tasks import Semantic
+from segjax.train.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """A narrow VGG16 with batch normalisation; every width and rate is a field."""
+    return Experiment(
+        model=FCN(
+            num_classes=6,
+            stride=8,
+            widths=(16, 32, 64, 128, 128),
+            fc_features=128,
+            norm='batch',
+            dropout=0.0,
+        ),
+        task=Semantic(),
+        optimizer=AdamW(learning_rate=3e-3, schedule=WarmupCosine(warmup=0.15), weight_decay=1e-2),
+        dataset=Shapes(),
+        train=TrainPipeline(batch_size=8, crop=(128, 128), transforms=(Flip(),)),
+        eval=EvalPipeline(batch_size=8),
+        num_steps=900,
+        eval_every=300,
+    )

@@ -1,0 +1,153 @@
+"""Evaluation of semantic segmentation at the labels' own resolution.
+
+The counts do not depend on how images are grouped. On a CPU every image goes through a program of
+its own, one image a device, so that its logits, and with them the counts, are the same bits for any
+batch size and any number of devices. On accelerators whole batches are computed: counts are exact
+given equal logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec as P
+
+from segjax import ops
+from segjax.layers import DATA_AXIS
+from segjax.sharding import ShardedJit
+from segjax.tasks import Semantic
+from segjax.types import Array, Batch
+
+
+def probabilities(
+    model: nn.Module, task: Semantic, variables: dict, image: Array, size: tuple[int, int]
+) -> Array:
+    """Class probabilities `b h w k` for every pixel of images of any size, resized to `size`.
+
+    Where the model needs a larger input (a margin that unpadded convolutions eat, or a multiple of
+    its stride) the image is continued by mirroring.
+    """
+    h, w = image.shape[1:3]
+    need = model.input_size((h, w))
+    if need != (h, w):
+        before = model.margin
+        pads = [(before, n - side - before) for n, side in zip(need, (h, w), strict=True)]
+        image = ops.mirror_pad(image, *pads)
+    found = task.predict(model, variables, image)[:, :h, :w]
+    return found if size == (h, w) else ops.resize_bilinear(found, size)
+
+
+class Sample(NamedTuple):
+    """One image with what was made of it, on the host, without padding."""
+
+    image: np.ndarray  # h w c
+    label: np.ndarray  # h w
+    prediction: np.ndarray  # h w
+    image_id: int
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found."""
+
+    metrics: dict[str, float]
+    evaluator: Any  # the task's, with the counts
+    num_images: int
+    samples: list[Sample]
+
+
+class SemanticEvaluation:
+    """A compiled evaluation; each shape of image is compiled once.
+
+    Args:
+      mean, std: normalisation of the image, in its own units.
+      num_classes: of the data, the background among them.
+      devices: default: all local ones.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Semantic,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        num_classes: int,
+        devices: list[jax.Device] | None = None,
+    ):
+        self._task = task
+        self._num_classes = num_classes
+        self._place = ShardedJit(devices)
+        self._on_cpu = self._place.mesh.devices.flat[0].platform == 'cpu'
+
+        def score(variables: dict, batch: Batch) -> dict[str, Array]:
+            image = ops.normalize(batch.image, mean, std)
+            size = batch.image.shape[1:3] if batch.label is None else batch.label.shape[1:3]
+            return task.score(probabilities(model, task, variables, image, size), batch)
+
+        on_each = jax.shard_map(
+            score,
+            mesh=self._place.mesh,
+            in_specs=(P(), P(DATA_AXIS)),
+            out_specs=P(DATA_AXIS),
+            check_vma=False,
+        )
+        self._score = jax.jit(on_each if self._place.num_devices > 1 else score)
+
+    def rows(self, batch_size: int) -> int:
+        """How many images are computed at once: one a device on a CPU, see the head of this file."""
+        n = self._place.num_devices
+        return n if self._on_cpu else -(-batch_size // n) * n
+
+    def __call__(
+        self,
+        variables: dict,
+        batches: Iterable[Batch],
+        *,
+        sample_ids: frozenset[int] = frozenset(),
+        check: Callable[[], None] = lambda: None,
+    ) -> Evaluation:
+        """Evaluate; each image of `batches` counts once.
+
+        Args:
+          batches: of `rows(...)` rows each.
+          sample_ids: images whose predictions are wanted.
+          check: called between batches; may raise.
+        """
+        variables = self._place.place_state(variables)
+        evaluator = self._task.evaluator(self._num_classes)
+        seen: set[int] = set()
+        samples: list[Sample] = []
+        for batch in batches:
+            check()
+            scores = self._score(variables, self._place.place_batch(batch))
+            ids = np.asarray(batch.image_id)[np.asarray(batch.valid)]
+            if seen.intersection(ids.tolist()):
+                raise ValueError(f'images {sorted(seen.intersection(ids.tolist()))} came twice')
+            seen.update(ids.tolist())
+            kept = ('confusion', 'loss', 'count')
+            evaluator.update({name: np.asarray(scores[name])[batch.valid] for name in kept})
+            if sample_ids.intersection(ids.tolist()):
+                samples += _samples(batch, np.asarray(scores['prediction']), sample_ids)
+        return Evaluation(evaluator.compute(), evaluator, len(seen), samples)
+
+
+def _samples(batch: Batch, prediction: np.ndarray, wanted: frozenset[int]) -> list[Sample]:
+    """The wanted rows of a batch, cut to the pictures in their canvases."""
+    samples = []
+    for row in np.flatnonzero(batch.valid):
+        image_id = int(batch.image_id[row])
+        if image_id not in wanted:
+            continue
+        label = batch.label[row]
+        h, w = batch.size[row]
+        # The image may have been shrunk for the network; its canvas is the label's, scaled.
+        scale = [
+            side / full for side, full in zip(batch.image.shape[1:3], label.shape, strict=True)
+        ]
+        image = batch.image[row, : round(h * scale[0]), : round(w * scale[1])]
+        samples.append(Sample(image, label[:h, :w], prediction[row, :h, :w], image_id))
+    return samples

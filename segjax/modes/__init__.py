@@ -1,0 +1,2 @@
+"""What a command line can ask for: one module a mode, each with `run(experiment, options) -> exit
+code`."""

@@ -1,0 +1,72 @@
+"""--mode=eval: evaluate a checkpoint of a run, or any weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segjax.config import RunOptions
+from segjax.data.dataset import Roots
+from segjax.pretrained.initial import load_weights
+from segjax.train import opening, report
+from segjax.train.checkpoint import Checkpointer
+from segjax.train.experiment import Experiment
+from segjax.train.job import Job, make_job
+from segjax.train.machine import enable_compilation_cache
+from segjax.train.rundir import write_json
+from segjax.train.screen import Screen
+from segjax.train.state import TrainState
+from segjax.train.writers import plain
+from segjax.types import UserError
+from segjax.visualize import write_png
+
+
+def run(experiment: Experiment, options: RunOptions) -> int:
+    """Evaluate, print the table, write `eval.json` and pictures; the exit code."""
+    screen = Screen()
+    enable_compilation_cache()
+    opening.describe_devices(screen)
+    roots = Roots(options.raw_dir, options.data_dir)
+    job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
+    opening.describe_job(screen, job)
+    state, origin = _state(job, options)
+    screen.facts({'weights': origin})
+    found = job.evaluate(state, samples=6 if options.pictures else 0)
+    report.class_table(screen, job, found, step=int(state.step))
+    screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
+    folder = Path(options.output) if options.output else options.workdir / 'eval'
+    folder.mkdir(parents=True, exist_ok=True)
+    result = {
+        'metrics': {job.experiment.eval.split: found.metrics},
+        'iou': dict(zip(job.info.class_names, found.evaluator.confusion.iou, strict=True)),
+        'confusion': found.evaluator.confusion.counts,
+        'step': state.step,
+        'weights': origin,
+        'protocol': report.protocol(job, found),
+    }
+    write_json(folder / 'eval.json', plain(result))
+    if options.pictures:
+        for name, picture in report.pictures(job, found).items():
+            write_png(folder / f'{name}.png', picture)
+    screen.facts({'written to': str(folder)})
+    return 0
+
+
+def _state(job: Job, options: RunOptions) -> tuple[TrainState, str]:
+    """The state to evaluate and where it is from."""
+    if options.weights not in ('', 'none'):
+        state = job.initial_state()
+        variables = load_weights(options.weights, state.variables)
+        params = variables.pop('params')
+        return state._replace(params=params, extra=variables), options.weights
+    which = options.checkpoint
+    checkpoints = Checkpointer(options.workdir / 'checkpoints')
+    restored = checkpoints.restore(
+        int(which) if which.isdecimal() else which, like=job.abstract_state()
+    )
+    if restored is None:
+        raise UserError(
+            f'{options.workdir} holds no checkpoint. Train first (python launch.py '
+            f'--exp={options.exp}), name another run with --workdir=DIR, or give --weights=FILE.'
+        )
+    step, state = restored
+    return state, f'{options.workdir / "checkpoints" / str(step)}'

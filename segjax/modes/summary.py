@@ -1,0 +1,105 @@
+"""--mode=summary: what each layer costs. Nothing is trained or allocated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segjax.config import RunOptions
+from segjax.data import normalize
+from segjax.data.dataset import Roots
+from segjax.layers.cost import LayerCost, layer_costs
+from segjax.train.experiment import Experiment, bind
+from segjax.train.rundir import write_json
+from segjax.train.screen import Screen, quantity
+from segjax.train.state import init_state, split_frozen
+from segjax.train.step import make_train_step
+from segjax.types import Batch, UserError
+
+
+def run(experiment: Experiment, options: RunOptions) -> int:
+    """Print the table and write `summary.json`; the exit code."""
+    screen = Screen()
+    experiment = _bind(experiment, options)
+    size = options.input_size or experiment.train.crop
+    shape = (1, *size, experiment.dataset.channels)
+    rows = layer_costs(experiment.model, shape)
+    _print(screen, rows)
+    trainable, frozen = _count(experiment, shape)
+    summary: dict[str, Any] = {
+        'model': type(experiment.model).__name__,
+        'params': trainable,
+        'params_frozen': frozen,
+        'macs_per_image': sum(row.macs for row in rows),
+        'input_shape': list(shape),
+    }
+    screen.heading(f'{summary["model"]} at {size[0]}x{size[1]}')
+    facts = {
+        'parameters': f'{trainable:,} trained, {frozen:,} frozen',
+        'multiply-accumulates': f'{summary["macs_per_image"] / 1e9:.3f} G an image (convolutions)',
+    }
+    if options.compile:
+        summary['step_memory'] = memory = _step_memory(experiment, size)
+        facts['memory of a step'] = ', '.join(f'{n} {quantity(b)}B' for n, b in memory.items())
+    folder = Path(options.output) if options.output else options.workdir
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / 'summary.json', summary)
+    screen.facts({**facts, 'written to': str(folder / 'summary.json')})
+    return 0
+
+
+def _bind(experiment: Experiment, options: RunOptions) -> Experiment:
+    """With the number of classes of its data, needed only where the model leaves it open."""
+    if experiment.model.num_classes:
+        return experiment
+    return bind(experiment, experiment.dataset.info(Roots(options.raw_dir, options.data_dir)))
+
+
+def _count(experiment: Experiment, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Numbers of trained and of frozen parameters."""
+    init = lambda: experiment.model.init(jax.random.key(0), jnp.zeros(shape), train=False)['params']
+    parts = split_frozen(jax.eval_shape(init), experiment.optimizer)
+    trainable, frozen = (sum(leaf.size for leaf in part.values()) for part in parts)
+    return trainable, frozen
+
+
+def _print(screen: Screen, rows: list[LayerCost]) -> None:
+    shape = lambda s: 'x'.join(map(str, s[1:]))
+    header = ('layer', 'kind', 'input', 'output', 'parameters', 'MMAC')
+    cells = [
+        (
+            row.path,
+            row.kind,
+            shape(row.input_shape),
+            shape(row.output_shape),
+            f'{row.params:,}',
+            f'{row.macs / 1e6:,.1f}',
+        )
+        for row in rows
+    ]
+    screen.table(header, cells)
+
+
+def _step_memory(experiment: Experiment, size: tuple[int, int]) -> dict[str, int]:
+    """XLA's own account of the compiled training step for a whole batch on one device, in bytes."""
+    e = experiment
+    mean, std = normalize.statistics(e.dataset.normalize, np.uint8, channels=e.dataset.channels)
+    step = make_train_step(e.model, e.task, e.optimizer, num_steps=e.num_steps, mean=mean, std=std)
+    b, (h, w) = e.train.batch_size, size
+    image = jax.ShapeDtypeStruct((b, h, w, e.dataset.channels), jnp.uint8)
+    batch = Batch(image, label=jax.ShapeDtypeStruct((b, h, w), jnp.int32))
+    state = jax.eval_shape(
+        lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=0)
+    )
+    analysis = jax.jit(step, donate_argnums=0).lower(state, batch).compile().memory_analysis()
+    if analysis is None:
+        raise UserError('this backend gives no account of the memory of a compiled program')
+    return {
+        'arguments': analysis.argument_size_in_bytes,
+        'temporary': analysis.temp_size_in_bytes,
+        'code': analysis.generated_code_size_in_bytes,
+    }

@@ -1,0 +1,60 @@
+"""The experiment: the object itself, not a description of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+
+from segjax.data.dataset import Dataset, Info
+from segjax.data.pipeline import EvalPipeline, TrainPipeline
+from segjax.optim import Optimizer
+from segjax.tasks import Semantic
+from segjax.types import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A model, what it learns, from which data, and how.
+
+    Attributes:
+      model: the network.
+      task: loss, prediction and metrics.
+      optimizer: with its learning-rate schedule.
+      dataset: what the data is.
+      train: how training is fed.
+      eval: how evaluation is fed.
+      num_steps: length of the training, in steps of one batch.
+      eval_every: steps between evaluations; the last step is always evaluated.
+      seed: of the initial values, the order of the data, augmentation and dropout.
+    """
+
+    model: nn.Module
+    task: Semantic
+    optimizer: Optimizer
+    dataset: Dataset
+    train: TrainPipeline
+    eval: EvalPipeline
+    num_steps: int
+    eval_every: int = dataclasses.field(default=500, metadata={'compared': False})
+    seed: int = 0
+
+
+def bind(experiment: Experiment, info: Info) -> Experiment:
+    """The experiment with the number of classes that its data has, where the model leaves it open
+    (0).
+
+    A model with one class is a sigmoid for the foreground of two.
+
+    Raises:
+      UserError: the model says another number of classes than the data.
+    """
+    there, wanted = len(info.class_names), experiment.model.num_classes
+    if wanted == 0:
+        return dataclasses.replace(experiment, model=experiment.model.clone(num_classes=there))
+    if wanted != there and not (wanted == 1 and there == 2):
+        raise UserError(
+            f'the data has {there} classes ({", ".join(info.class_names)}), the model {wanted}; '
+            f'give --model.num_classes={there}'
+        )
+    return experiment

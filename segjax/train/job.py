@@ -1,0 +1,166 @@
+"""A job: an experiment with everything that is made from it before the first step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from segjax.data import normalize
+from segjax.data.dataset import Info, Roots, Source
+from segjax.evaluate import Evaluation, SemanticEvaluation
+from segjax.sharding import Parallelism, parallelism
+from segjax.train.experiment import Experiment, bind
+from segjax.train.state import TrainState, init_state
+from segjax.train.step import make_train_step
+from segjax.types import Batch, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What the modes work with.
+
+    Attributes:
+      experiment: bound to its data (the number of classes is known).
+      info: class names and palette.
+      train_source, eval_source: the samples.
+      mean, std: normalisation of an image, in its own units.
+      parallel: how a step is spread over devices.
+      evaluation: compiled when first called.
+      num_threads: that read and augment.
+    """
+
+    experiment: Experiment
+    info: Info
+    train_source: Source
+    eval_source: Source
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    parallel: Parallelism
+    evaluation: SemanticEvaluation
+    num_threads: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """Of the batch of one that the model is initialised and measured with."""
+        return (1, *self.experiment.train.crop, self.experiment.dataset.channels)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """A pass over the training images, in steps."""
+        return len(self.train_source) / self.experiment.train.batch_size
+
+    def initial_state(self) -> TrainState:
+        """The state at step 0, the same for a given seed. Compiled as one program."""
+        e = self.experiment
+        image = jax.ShapeDtypeStruct(self.image_shape, jnp.float32)
+        make = lambda: init_state(
+            e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=e.seed
+        )
+        return jax.jit(make)()
+
+    def abstract_state(self) -> TrainState:
+        """Its shapes and dtypes; nothing is computed."""
+        return jax.eval_shape(self.initial_state)
+
+    def train_step(self) -> Callable:
+        """The compiled step over all devices."""
+        e = self.experiment
+        step = make_train_step(
+            e.model,
+            e.task,
+            e.optimizer,
+            num_steps=e.num_steps,
+            mean=self.mean,
+            std=self.std,
+            axis_name=self.parallel.axis_name,
+        )
+        return self.parallel.compile(step)
+
+    def train_batches(self, start: int) -> Iterator[Batch]:
+        """Host batches from step `start` on."""
+        return self.experiment.train.batches(
+            self.train_source,
+            seed=self.experiment.seed,
+            start=start,
+            fill=self.mean,
+            num_threads=self.num_threads,
+        )
+
+    def eval_batches(self) -> Iterator[Batch]:
+        """Host batches of every evaluated image, once."""
+        pipeline = self.experiment.eval
+        return pipeline.batches(
+            self.eval_source,
+            rows=self.evaluation.rows(pipeline.batch_size),
+            fill=self.mean,
+            num_threads=self.num_threads,
+        )
+
+    def evaluate(
+        self,
+        state: TrainState,
+        *,
+        batches: Iterator[Batch] | None = None,
+        samples: int = 0,
+        check: Callable[[], None] = lambda: None,
+    ) -> Evaluation:
+        """Metrics of a state (given once, not per device), and some predictions, evenly spread."""
+        evaluated = self.experiment.eval.indices(self.eval_source)
+        places = (i * len(evaluated) // samples for i in range(samples))
+        return self.evaluation(
+            state.variables,
+            self.eval_batches() if batches is None else batches,
+            sample_ids=frozenset(evaluated[place] for place in places),
+            check=check,
+        )
+
+
+def make_job(
+    experiment: Experiment,
+    roots: Roots,
+    *,
+    kind: Literal['jit', 'pmap'] = 'jit',
+    num_threads: int = 2,
+    devices: list[jax.Device] | None = None,
+) -> Job:
+    """Find the data (preparing it when needed) and lay out the devices.
+
+    Raises:
+      UserError: data that is absent or does not fit the model; a batch that devices cannot share.
+    """
+    info = experiment.dataset.info(roots)
+    experiment = bind(experiment, info)
+    train_source = experiment.dataset.source(experiment.train.split, roots)
+    eval_source = experiment.dataset.source(experiment.eval.split, roots)
+    for pipeline, source in ((experiment.train, train_source), (experiment.eval, eval_source)):
+        if not len(source):
+            raise UserError(f'the split {pipeline.split!r} has no images')
+    statistics = normalize.statistics(
+        experiment.dataset.normalize,
+        train_source[0].image.dtype,
+        channels=experiment.dataset.channels,
+    )
+    mean, std = statistics
+    evaluation = SemanticEvaluation(
+        experiment.model,
+        experiment.task,
+        mean=mean,
+        std=std,
+        num_classes=len(info.class_names),
+        devices=devices,
+    )
+    return Job(
+        experiment=experiment,
+        info=info,
+        train_source=train_source,
+        eval_source=eval_source,
+        mean=mean,
+        std=std,
+        parallel=parallelism(kind, experiment.train.batch_size, devices),
+        evaluation=evaluation,
+        num_threads=num_threads,
+    )

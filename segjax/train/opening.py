@@ -1,0 +1,39 @@
+"""What a run says of itself before it begins."""
+
+from __future__ import annotations
+
+import jax
+
+from segjax.layers.cost import layer_costs
+from segjax.train import provenance
+from segjax.train.job import Job
+from segjax.train.screen import Screen, quantity
+
+
+def describe_devices(screen: Screen) -> None:
+    """The devices, and how to get at a card that JAX does not see."""
+    devices = jax.devices()
+    kind = devices[0].device_kind if devices[0].platform != 'cpu' else 'CPU'
+    screen.facts({'device': f'{len(devices)} x {kind}' if len(devices) > 1 else kind})
+    if hint := provenance.nvidia_hint():
+        screen.warn(hint)
+
+
+def describe_job(screen: Screen, job: Job) -> None:
+    """Data and model."""
+    e = job.experiment
+    costs = layer_costs(e.model, job.image_shape)
+    params, macs = sum(c.params for c in costs), sum(c.macs for c in costs)
+    size = 'x'.join(map(str, job.image_shape[1:3]))
+    split = e.eval.split
+    screen.facts(
+        {
+            'data': f'{type(e.dataset).__name__}: {len(job.train_source)} images to train, '
+            f'{len(job.eval_source)} to evaluate ({split}), {len(job.info.class_names)} classes',
+            'model': f'{type(e.model).__name__}: {quantity(params)} parameters, '
+            f'{macs / 1e9:.3g} GMAC at {size}',
+            'plan': f'{e.num_steps} steps of {e.train.batch_size} images '
+            f'({e.num_steps / job.steps_per_epoch:.1f} epochs), '
+            f'evaluated every {e.eval_every} steps',
+        }
+    )
