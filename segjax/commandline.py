@@ -259,8 +259,7 @@ def _of_run(experiment: Any, options: RunOptions, changes: Sequence[Override]) -
         raise UserError(
             f'{options.workdir} was trained with other fields:\n  '
             + '\n  '.join(fixed)
-            + '\nLeave them '
-            'out to use the run as it is, or name the run that you mean with --workdir=DIR.'
+            + '\nLeave them out to use the run as it is, or name another with --workdir=DIR.'
         )
     return apply(run, free)
 
@@ -302,9 +301,10 @@ def configure(
 
 def _classes(experiment: Any) -> str:
     """'model FCN, train.transforms.0 Flip, ...': which class stands where."""
-    classes = {path: name for path, name in config.flatten(experiment).items() if '.class' in path}
     return ', '.join(
-        f'{path.removesuffix(".class")} {name.rpartition(".")[2]}' for path, name in classes.items()
+        f'{path.removesuffix(".class")} {name.rpartition(".")[2]}'
+        for path, name in config.flatten(experiment).items()
+        if path.endswith('.class')
     )
 
 

@@ -56,6 +56,7 @@ class Eval:
 class Task:
     head: Literal['1', 'mean'] = 'mean'
     norm: str = ''
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
