@@ -98,7 +98,7 @@ class SemanticEvaluation:
         self._score = jax.jit(on_each if self._place.num_devices > 1 else score)
 
     def rows(self, batch_size: int) -> int:
-        """How many images are computed at once: one a device on a CPU, see the head of this file."""
+        """How many images are computed at once: one a device on a CPU (see the file head)."""
         n = self._place.num_devices
         return n if self._on_cpu else -(-batch_size // n) * n
 

@@ -109,7 +109,7 @@ class FCN(nn.Module):
         return layer(self.fc_features, kernel, self.norm, self.dropout, self.dtype, name=name)
 
     def _score(self, name: str) -> nn.Module:
-        """Scores are float32 and start at zero (section 4.2): the first loss is log(num_classes)."""
+        """Scores are float32 and start at zero (section 4.2): the first loss is log(k)."""
         return Conv(self.num_classes, 1, kernel_init=nn.initializers.zeros, name=name)
 
     def _upsample(self, x: Array, factor: int, size: tuple[int, int], name: str) -> Array:

@@ -96,7 +96,7 @@ class UNet(nn.Module):
         return tuple(self._fit(side) for side in size)  # type: ignore[return-value]
 
     def _fit(self, side: int) -> int:
-        """The smallest valid input side for an output of `side`; every level must come out whole."""
+        """The smallest valid input side for an output of `side`: each level must come out whole."""
         unit = 2**self.depth
         if self.padding == 'same':
             return -(-side // unit) * unit
