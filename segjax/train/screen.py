@@ -152,8 +152,11 @@ class Screen:
         self.line(f'\033[1m{text}\033[0m' if self._is_terminal() else text)
 
     def facts(self, facts: Mapping[str, str]) -> None:
-        """Aligned `name  value` lines; further lines of a value stand below its first."""
-        width = max(map(len, facts), default=0)
+        """Aligned `name  value` lines; further lines of a value stand below its first.
+
+        Names are given a width of eight at least, so that facts told one after another align.
+        """
+        width = max([8, *map(len, facts)])
         for name, value in facts.items():
             first, *more = value.splitlines() or ['']
             self.line(f'{name:<{width}}  {first}')

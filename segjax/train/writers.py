@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from segjax.train.plots import progress_png
 from segjax.train.screen import Screen
 from segjax.visualize import png_bytes
 
@@ -76,12 +75,16 @@ def _cut_half_line(path: Path) -> None:
         os.truncate(path, content.rfind(b'\n') + 1)
 
 
-def _step_of(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinite for a line that is none."""
+def _is_before(line: str, step: int) -> bool:
+    """Whether a line of metrics.jsonl was measured by the steps up to `step`.
+
+    Evaluations at `step` itself are none of them: whoever resumes there evaluates again.
+    """
     try:
-        return float(json.loads(line)['step'])
+        measured = json.loads(line)
+        return measured['step'] < step or (measured['step'], measured['split']) == (step, 'train')
     except (ValueError, KeyError, TypeError):
-        return float('inf')
+        return False
 
 
 # TensorBoard
@@ -161,14 +164,18 @@ class Writers:
         return self._workdir / 'metrics.jsonl'
 
     def truncate_after(self, step: int) -> None:
-        """Forget all that was measured after `step`: lines of metrics.jsonl, and TensorBoard's."""
+        """Forget what a run that resumes after `step` will measure again.
+
+        That is every line of metrics.jsonl of later steps, and evaluations at `step` itself; in
+        TensorBoard all after `step`.
+        """
         self._close_events()
         self._purge_step = step + 1
         if not self.metrics_path.exists():
             return
         with self._attempt('metrics.jsonl'):
             lines = self.metrics_path.read_text(encoding='utf-8', errors='replace').splitlines()
-            kept = [line + '\n' for line in lines if _step_of(line) <= step]
+            kept = [line + '\n' for line in lines if _is_before(line, step)]
             if len(kept) < len(lines):
                 _write_whole(self.metrics_path, ''.join(kept).encode())
 
@@ -203,13 +210,6 @@ class Writers:
             tag, size = f'predictions/{name}', picture.shape[:2]
             self._to_tensorboard(_EventFile.picture, step, tag, png, size)
         return folder
-
-    def progress(self, *, title: str = '') -> Path:
-        """Redraw progress.png from metrics.jsonl; returns its path."""
-        path = self._workdir / 'progress.png'
-        with self._attempt('progress.png'):
-            progress_png(self.metrics_path, path, title=title)
-        return path
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Write result.json, whole or not at all. Raises OSError where that fails."""

@@ -113,8 +113,16 @@ def test_evaluation_line_leaves_classes_to_the_table(said):
 
 
 def test_facts_are_aligned(said):
-    Screen(said).facts({'model': 'FCN', 'data': 'shapes\n200 pictures', 'none': ''})
-    assert said.getvalue() == 'model  FCN\ndata   shapes\n       200 pictures\nnone   \n'
+    Screen(said).facts({'model': 'FCN'})
+    Screen(said).facts({'data': 'shapes\n200 pictures', 'none': ''})
+    assert said.getvalue() == (
+        'model     FCN\ndata      shapes\n          200 pictures\nnone      \n'
+    )
+    Screen(said).facts({'multiply-accumulates': '3.1 G', 'model': 'FCN'})
+    assert said.getvalue().splitlines()[-2:] == [
+        'multiply-accumulates  3.1 G',
+        'model                 FCN',
+    ]
 
 
 def test_bold_on_terminals_only(monkeypatch):

@@ -183,17 +183,6 @@ def test_pictures_are_files_with_tame_names(tmp_path):
     assert [tag for _, tag, _ in scalars] == ['predictions/val/7 ä', 'predictions/panel']
 
 
-def test_progress_is_drawn_or_warned_about(tmp_path):
-    told = []
-    with Writers(tmp_path, tensorboard=False, warn=told.append) as writers:
-        writers.progress()
-        assert len(told) == 1 and 'progress.png' in told[0]  # nothing measured yet
-        writers.scalars(1, 'train', {'loss': 1.0})
-        path = writers.progress(title='shapes')
-    assert Image.open(path).size == (1210, 572)
-    assert len(told) == 1
-
-
 def test_result_is_whole_or_raises(tmp_path):
     with Writers(tmp_path, tensorboard=False) as writers:
         writers.result({'metrics': {'val': {'mean_iou': np.float64('nan')}}, 'step': np.int32(5)})
