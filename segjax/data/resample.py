@@ -98,6 +98,16 @@ def _shrink_factor(matrix: np.ndarray) -> int:
     return int(scale + 1e-6)
 
 
+def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    """Means of blocks of `factor factor`; the last blocks are completed by repeating the border."""
+    h, w = image.shape[:2]
+    down, right = -h % factor, -w % factor
+    if down or right:
+        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE)
+    size = ((w + right) // factor, (h + down) // factor)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 def warp_image(image: np.ndarray, warp: Warp, *, border: str = 'constant') -> np.ndarray:
     """Bilinear; where the picture shrinks to a half or less, means of blocks come first.
 
@@ -114,10 +124,8 @@ def warp_image(image: np.ndarray, warp: Warp, *, border: str = 'constant') -> np
     if border == 'constant' or _is_inside(warp, image.shape):  # a mirror needs all of the picture
         region, matrix = _read_region(image, warp, factor)
     if factor > 1:
-        h, w = region.shape[:2]
-        small = (-(-w // factor), -(-h // factor))
-        region = cv2.resize(region, small, interpolation=cv2.INTER_AREA)
-        matrix = np.diag([small[0] / w, small[1] / h, 1.0]) @ matrix
+        region = _shrink(region, factor)
+        matrix = np.diag([1 / factor, 1 / factor, 1.0]) @ matrix
     region = np.ascontiguousarray(region)
     out = _warp_affine(region, matrix, warp.size, cv2.INTER_LINEAR, _BORDERS[border], 0)
     return out.reshape(*warp.size, image.shape[2])
