@@ -186,6 +186,11 @@ def _shorten(text: str, font: Any, width: int) -> str:
     return text[:1] + '…'
 
 
+def _tail(caption: str) -> str:
+    """Of a long path its last three parts: data set, split, file."""
+    return '/'.join(caption.split('/')[-3:])
+
+
 class _Key(NamedTuple):
     """One entry of a legend."""
 
@@ -256,7 +261,7 @@ def _titles(titles: Sequence[str], width: int, *, bold: bool = False) -> np.ndar
     draw, font = ImageDraw.Draw(canvas), _font(13, bold)
     for i, title in enumerate(titles):
         centre = i * (width + GAP) + width // 2
-        draw.text((centre, 9), _shorten(title, font, width), FAINT, font, anchor='mm')
+        draw.text((centre, 9), _shorten(_tail(title), font, width), FAINT, font, anchor='mm')
     return np.asarray(canvas)
 
 
@@ -264,7 +269,7 @@ def _heading(left: str, right: str, width: int) -> np.ndarray:
     canvas = Image.new('RGB', (width, 22), PAPER)
     draw, font = ImageDraw.Draw(canvas), _font(14, bold=True)
     room = width - round(font.getlength(right)) - 24
-    draw.text((0, 11), _shorten(left, font, room), INK, font, anchor='lm')
+    draw.text((0, 11), _shorten(_tail(left), font, room), INK, font, anchor='lm')
     draw.text((width, 11), right, INK, font, anchor='rm')
     return np.asarray(canvas)
 

@@ -118,6 +118,17 @@ def test_panel_without_ground_truth_has_two_columns():
     assert width[0] - width[1] == 256 + visualize.GAP
 
 
+def test_captions_are_shortened_to_what_tells_pictures_apart():
+    assert visualize._tail('/data/raw/camvid/train/0016E5_07080.png') == (
+        'camvid/train/0016E5_07080.png'
+    )
+    assert visualize._tail('shapes/val/3') == 'shapes/val/3'
+    font = visualize._font(13)
+    short = visualize._shorten('a_very_long_name_of_a_picture_0001.png', font, 120)
+    assert font.getlength(short) <= 120
+    assert short.startswith('a_very') and short.endswith('1.png')
+
+
 def test_legend_of_many_classes_says_how_many_it_leaves_out():
     label = np.arange(150).reshape(10, 15)
     names = [f'class {i}' for i in range(150)]

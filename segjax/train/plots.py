@@ -107,6 +107,11 @@ def _style(axes: Axes, title: str, *, ylabel: str = '', xlabel: str = '') -> Non
         axes.spines[side].set_color('#b8b8c0')
 
 
+def _legend(axes: Axes) -> None:
+    """Where the fewest points are; white, so that it is read even above a curve."""
+    axes.legend(fontsize=8, loc='best', framealpha=0.85, edgecolor='none', borderaxespad=0.8)
+
+
 def _say(axes: Axes, text: str) -> None:
     """A sentence in the place of curves that do not exist."""
     axes.text(0.5, 0.5, text, ha='center', va='center', color=_PALE, transform=axes.transAxes)
@@ -120,17 +125,18 @@ def _plot_loss(axes: Axes, lines: Sequence[Line], splits: Sequence[str]) -> None
         steps, values = _curve(lines, split, 'loss')
         if not np.isfinite(values).any():
             continue
+        thin = slice(None, None, len(values) // 2000 + 1)  # a picture has no more pixels
         if long := split == 'train' and len(values) >= 20:
-            axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
+            axes.plot(steps[thin], values[thin], color=color, alpha=0.25, linewidth=0.8)
             values = smooth(values, len(values) // 20 * 2 + 1)
-        marker = '' if long else 'o'
-        axes.plot(steps, values, color=color, linewidth=1.8, marker=marker, ms=3.5, label=split)
+        curve = axes.plot(steps[thin], values[thin], color=color, linewidth=1.8, label=split)
+        curve[0].set(marker='' if long else 'o', markersize=3.5)
         shown.append(values[np.isfinite(values)])
     everything = np.concatenate(shown)
     if not everything.size:
         return _say(axes, 'no loss yet')
     _scale_loss(axes, everything.min(), everything.max())
-    axes.legend(fontsize=8, frameon=False, loc='upper right')
+    _legend(axes)
 
 
 def _scale_loss(axes: Axes, low: float, high: float) -> None:
@@ -149,21 +155,23 @@ def _scale_loss(axes: Axes, low: float, high: float) -> None:
 
 def _plot_metrics(axes: Axes, lines: Sequence[Line], splits: Sequence[str]) -> None:
     """Metrics of the evaluated splits, each split with its own stroke; the best mean IoU marked."""
-    _style(axes, 'Evaluation', xlabel='step')
     evaluated = [split for split in splits if split != 'train']
+    _style(axes, f'Evaluation on {" and ".join(evaluated) or "val"}', xlabel='step')
     for color, name in zip(_COLORS, _metric_names(lines), strict=False):
         for split, stroke in zip(evaluated, ('-', '--', ':'), strict=False):
             steps, values = _curve(lines, split, name)
             if not np.isfinite(values).any():
                 continue
-            label = name.replace('_', ' ').replace('iou', 'IoU') + f' ({split})'
-            width = 2.2 if name == 'mean_iou' else 1.3
-            axes.plot(steps, values, stroke, color=color, lw=width, marker='o', ms=3.5, label=label)
+            label = name.replace('_', ' ').replace('iou', 'IoU')
+            label += f' ({split})' if len(evaluated) > 1 else ''
+            width, height = (2.2, 3) if name == 'mean_iou' else (1.3, 2)  # mean IoU above the rest
+            curve = axes.plot(steps, values, stroke, color=color, lw=width, marker='o', ms=3.5)
+            curve[0].set(label=label, zorder=height)
             if name == 'mean_iou' and split == 'val':
                 _mark_best(axes, steps, values, color)
     axes.set_ylim(0, 1)
     if axes.lines:
-        axes.legend(fontsize=8, frameon=False, loc='lower right')
+        _legend(axes)
     else:
         _say(axes, 'no evaluation yet')
 
