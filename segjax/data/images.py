@@ -103,6 +103,7 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
         return _uint16(image, name)
     if mode == 'F':
         return _float32(image, name)
+    image.info.pop('transparency', None)
     if mode in ('P', 'PA', 'CMYK', 'YCbCr', 'LAB', 'HSV', *_RGB_MODES):
         return np.asarray(image if mode == 'RGB' else image.convert('RGB'))
     raise UserError(f'{name}: Pillow mode {mode} is not supported; save it as RGB or gray PNG.')

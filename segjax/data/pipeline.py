@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from segjax.data.dataset import Source
 from segjax.data.normalize import fill as normalization_fill
 from segjax.data.resample import Warp
 from segjax.data.transforms import Transform
-from segjax.types import IGNORE_LABEL, Batch, UserError
+from segjax.types import IGNORE_LABEL, Batch, Instances, UserError
 
 cv2.setNumThreads(1)  # batches are made by several threads already
 
@@ -31,13 +31,17 @@ _PERMUTATION, _SAMPLE = 0, 1  # streams of random numbers of one seed
 _ENDLESS = 2**31 - 1
 
 
-def _stack(parts: Sequence):
-    """Samples to a batch, part by part; a part that is None stays None."""
+def _stack_part(parts: Sequence[Any]) -> Any:
+    """The same part of several samples; None stays None, Instances are stacked field by field."""
     if parts[0] is None:
         return None
-    if isinstance(parts[0], tuple):
-        return type(parts[0])(*map(_stack, zip(*parts, strict=True)))
+    if isinstance(parts[0], Instances):
+        return Instances(*map(_stack_part, zip(*parts, strict=True)))
     return np.stack(parts)
+
+
+def _stack(samples: Sequence[Batch]) -> Batch:
+    return Batch(*map(_stack_part, zip(*samples, strict=True)))
 
 
 def _prefetch(
@@ -176,9 +180,7 @@ class TrainPipeline:
         self, sample: Batch, source: Source, rng: np.random.Generator, fill: Fill | None
     ) -> Batch:
         h, w = sample.image.shape[:2]
-        warp = Warp.identity((h, w))
-        if self.scale != 1:
-            warp = warp.resized((max(1, round(h * self.scale)), max(1, round(w * self.scale))))
+        warp = Warp.identity((h, w)).scaled(self.scale)
         for transform in self.transforms:
             warp = transform.warp(warp, rng)
         warp = self._choose_window(sample, warp, rng)
@@ -205,6 +207,19 @@ class TrainPipeline:
 
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
+
+
+def _zero_part(part: Any) -> Any:
+    if isinstance(part, Instances):
+        return Instances(*map(np.zeros_like, part))
+    return None if part is None else np.zeros_like(part)
+
+
+def _blank(sample: Batch) -> Batch:
+    """A row that only fills up a batch: nothing in it counts."""
+    label = None if sample.label is None else np.full_like(sample.label, IGNORE_LABEL)
+    blank = Batch(*map(_zero_part, sample))
+    return blank._replace(label=label, size=sample.size, image_id=np.int32(-1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,12 +308,9 @@ class EvalPipeline:
         sample = _load(source, index)
         shape = sample.image.shape[:2]
         placed = Warp.identity(canvas)
-        scaled = placed
-        if self.scale != 1:
-            h, w = canvas
-            scaled = placed.resized((max(1, round(h * self.scale)), max(1, round(w * self.scale))))
+        scaled = placed.scaled(self.scale)
         image = sample.image
-        if scaled.size != shape or self.scale != 1:
+        if canvas != shape or self.scale != 1:
             image = resample.warp_image(image, scaled)
             if (beyond := resample.outside(shape, scaled)) is not None:
                 image[beyond] = _fill_of(source, image, fill)
@@ -312,21 +324,3 @@ class EvalPipeline:
                 sample.instances, number=self.instances, mask_size=self.mask_size, size=canvas
             )
         return sample._replace(image=image, label=label, weight=weight, instances=instances)
-
-
-def _blank(sample: Batch) -> Batch:
-    """A row that only fills up a batch: nothing in it counts."""
-    zeros = {
-        field: np.zeros_like(part)
-        for field, part in sample._asdict().items()
-        if isinstance(part, np.ndarray | np.generic)
-    }
-    instances = sample.instances
-    if instances is not None:
-        instances = type(instances)(*map(np.zeros_like, instances))
-    blank = sample._replace(**zeros, instances=instances)._replace(
-        image_id=np.int32(-1), size=sample.size
-    )
-    if sample.label is not None:
-        blank = blank._replace(label=np.full_like(sample.label, IGNORE_LABEL))
-    return blank

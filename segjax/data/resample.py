@@ -45,6 +45,11 @@ class Warp(NamedTuple):
         (h, w), (new_h, new_w) = self.size, size
         return self.then(np.diag([w / new_w, h / new_h, 1.0]), size)
 
+    def scaled(self, factor: float) -> Warp:
+        """The whole canvas scaled, to whole pixels."""
+        h, w = self.size
+        return self.resized((max(1, round(h * factor)), max(1, round(w * factor))))
+
     def cropped(self, top: int, left: int, size: tuple[int, int]) -> Warp:
         """A window of the canvas; it may reach over the border."""
         return self.then(_translation(left, top), size)

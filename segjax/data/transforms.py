@@ -38,9 +38,7 @@ class ScaleJitter(Transform):
     high: float = 2.0
 
     def warp(self, warp: Warp, rng: np.random.Generator) -> Warp:
-        factor = rng.uniform(self.low, self.high)
-        h, w = warp.size
-        return warp.resized((max(1, round(h * factor)), max(1, round(w * factor))))
+        return warp.scaled(rng.uniform(self.low, self.high))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Reading picture and mask files: the table of modes, and one clear message for every bad file."""
 
 import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -168,7 +170,9 @@ def test_an_absent_file_is_named(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused_with_its_size():
-    bomb = encode(Image.new('1', (20_000, 20_000)))  # 400 million pixels in a small file
+    small = png(GRAY)  # its header comes first: signature, then length, name, width and height
+    header = b'IHDR' + struct.pack('>II', 20_000, 20_000) + small[24:29]
+    bomb = small[:12] + header + struct.pack('>I', zlib.crc32(header)) + small[33:]
     with pytest.raises(UserError, match=r'refused.*400000000 pixels'):
         read_image(bomb)
 
@@ -191,3 +195,6 @@ def test_reading_warns_of_nothing():
         warnings.simplefilter('error')
         read_image(png(RGB))
         read_mask(palette_picture(GRAY))
+        image = Image.open(io.BytesIO(palette_picture(GRAY)))
+        clear = encode(image, transparency=b'\x00\x80\xff')
+        np.testing.assert_array_equal(read_image(clear), read_image(palette_picture(GRAY)))

@@ -76,8 +76,7 @@ def mean_iou(label: np.ndarray, predicted: np.ndarray) -> float:
     return float((intersection / (confusion.sum(0) + confusion.sum(1) - intersection)).mean())
 
 
-@pytest.mark.parametrize('balanced', [False, True])
-def test_colour_alone_does_not_solve_it(balanced):
+def test_colour_alone_does_not_solve_it():
     """The best class for each of 16^3 colours, fitted on 1000 pictures, stays far below .6 mIoU."""
     train_image, train_label = stack('train', 1000)
     image, label = stack('val', 100)
@@ -88,9 +87,8 @@ def test_colour_alone_does_not_solve_it(balanced):
 
     counts = np.bincount((colour(train_image) * 6 + train_label).ravel(), minlength=4096 * 6)
     counts = counts.reshape(4096, 6).astype(float)
-    if balanced:
-        counts /= counts.sum(0)
-    assert mean_iou(label, counts.argmax(1)[colour(image)]) < 0.3
+    for weighed in (counts, counts / counts.sum(0)):  # as they are, and all classes as frequent
+        assert mean_iou(label, weighed.argmax(1)[colour(image)]) < 0.3
 
 
 def test_an_unknown_split_is_refused():
