@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from segjax.types import UserError
 
@@ -164,7 +164,7 @@ def _example_message() -> type:
     file = descriptor_pb2.FileDescriptorProto(name='example.proto', package='segjax')
     file.syntax = 'proto3'
 
-    def message(name: str, *fields: tuple[str, int, int, str | int]) -> None:
+    def message(name: str, *fields: tuple[str, int, Any, Any]) -> None:
         proto = file.message_type.add(name=name)
         for field, number, label, kind in fields:
             added = proto.field.add(name=field, number=number, label=label)

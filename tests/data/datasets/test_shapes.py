@@ -77,9 +77,9 @@ def mean_iou(label: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def test_colour_alone_does_not_solve_it():
-    """The best class for each of 16^3 colours, fitted on 1000 pictures, stays far below .6 mIoU."""
-    train_image, train_label = stack('train', 1000)
-    image, label = stack('val', 100)
+    """The best class for each of 16^3 colours, fitted on 400 pictures, stays far below .6 mIoU."""
+    train_image, train_label = stack('train', 400)
+    image, label = stack('val', 60)
 
     def colour(pixels):
         r, g, b = np.moveaxis(pixels.astype(np.int32) >> 4, -1, 0)
