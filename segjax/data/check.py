@@ -10,7 +10,7 @@ import numpy as np
 
 from segjax.data.dataset import Dataset, Roots
 from segjax.data.images import read_image
-from segjax.data.pairs import DOUBTFUL_VALUES, Pair, PairedDataset, check_sizes
+from segjax.data.pairs import DOUBTFUL_VALUES, Pair, PairedDataset, check_sizes, check_type
 from segjax.types import IGNORE_LABEL, UserError
 
 
@@ -82,6 +82,7 @@ class _Inspection:
         self.problems: list[tuple[str, str]] = []
         self.counts: dict[str, int] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
+        self.first: dict[str, Path] = {}  # dtype and path of the first picture
 
     def add_label(self, split: str, label: np.ndarray) -> None:
         if split == 'train':  # weights are for training
@@ -112,6 +113,7 @@ def _read_pair(
     try:
         image = read_image(pair.image)
         inspection.sizes[image.shape[:2]] += 1
+        check_type(pair.image, image, inspection.first, dataset.normalize)
     except UserError as error:
         inspection.note(pair.image, error)
     try:

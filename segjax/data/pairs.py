@@ -43,6 +43,24 @@ def check_sizes(pair: Pair, image: np.ndarray, mask: np.ndarray) -> None:
         )
 
 
+def check_type(path: Path, image: np.ndarray, first: dict[str, Path], normalize: str) -> None:
+    """Raises UserError for another dtype than the first picture's: one mean cannot serve both.
+
+    Args:
+      first: {dtype: path} of the first picture; empty before it, filled by it.
+      normalize: 'zscore' serves every type.
+    """
+    kind = image.dtype.name
+    if not first:
+        first[kind] = path
+    if kind not in first and normalize != 'zscore':
+        ((first_kind, first_path),) = first.items()
+        raise UserError(
+            f'{path}: holds {kind} values, but {first_path} {first_kind}; save all pictures in one '
+            f'type, or normalise each by itself with --normalize=zscore.'
+        )
+
+
 def check_ids(name: str | Path, label: np.ndarray, num_classes: int) -> None:
     """Raises UserError, listing ids and pixel counts, unless all are below K or IGNORE_LABEL."""
     wrong = label[(label >= num_classes) & (label != IGNORE_LABEL)]
@@ -117,10 +135,14 @@ class PairedDataset(Dataset):
         del values
         return []
 
-    def _examples(self, split: str, roots: Roots, values: dict) -> Iterator[records.Record]:
+    def _examples(
+        self, split: str, roots: Roots, values: dict[Path, set[int]], first: dict[str, Path]
+    ) -> Iterator[records.Record]:
+        """The records of a split; `values` and `first` are shared by all splits."""
         for pair in self.pairs(split, roots):
             data = pair.image.read_bytes()
             image = read_image(data, name=str(pair.image))  # a bad file is better found now
+            check_type(pair.image, image, first, self.normalize)
             label = self.read_label(pair, roots)
             check_sizes(pair, image, label)
             values[pair.mask] = set(np.unique(label).tolist())
@@ -134,12 +156,13 @@ class PairedDataset(Dataset):
         splits = [s for s in self.splits(roots) if self.pairs(s, roots)]
         print(f'Preparing {self.raw_folder(roots)} ({", ".join(splits)}) in {target}', flush=True)
         values: dict[Path, set[int]] = {}
+        first: dict[str, Path] = {}
         try:
             records.prepare(
                 target,
                 name=type(self).__name__.lower(),
                 features=('name', 'image', 'label'),
-                splits={split: self._examples(split, roots, values) for split in splits},
+                splits={split: self._examples(split, roots, values, first) for split in splits},
             )
         except OSError as error:
             raise UserError(

@@ -37,7 +37,7 @@ def _stack_part(parts: Sequence[Any]) -> Any:
         return None
     if isinstance(parts[0], Instances):
         return Instances(*map(_stack_part, zip(*parts, strict=True)))
-    return np.stack(parts)
+    return np.stack(parts, dtype=parts[0].dtype, casting='no')  # one type, one normalisation
 
 
 def _stack(samples: Sequence[Batch]) -> Batch:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segjax.data.check import check
 from segjax.data.dataset import Roots
 from segjax.data.datasets.folder import Folder
 from segjax.types import UserError
@@ -222,3 +223,13 @@ def test_a_damaged_picture_is_named(folder, roots):
     (folder / 'images' / 'b.png').write_bytes(b'')
     with pytest.raises(UserError, match=r'images/b\.png: the file is empty'):
         Folder(folder=str(folder)).source('train', roots)
+
+
+def test_pictures_of_two_types_are_refused(folder, roots):
+    fill(folder, 'abc')
+    Image.fromarray(np.full((1, 3), 40_000, np.uint16)).save(folder / 'images' / 'b.png')
+    with pytest.raises(UserError, match=r'holds uint(8|16) values, but .* uint(8|16)'):
+        Folder(folder=str(folder)).source('train', roots)
+    assert len(check(Folder(folder=str(folder)), roots).problems) >= 1
+    source = Folder(folder=str(folder), normalize='zscore').source('train', roots)
+    assert source[0].image.dtype == np.float32
