@@ -1,0 +1,95 @@
+"""Maximum pooling: a 5 x 5 ramp by hand, then XLA's own pooling and its gradient."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from segjax import ops
+
+#  0  1  2  3  4
+#  5  6  7  8  9
+# 10 11 12 13 14
+# 15 16 17 18 19
+# 20 21 22 23 24
+RAMP = jnp.arange(25.0).reshape(1, 5, 5, 1)
+
+BY_HAND = {
+    ('floor', 2, 2): [[6, 8], [16, 18]],
+    ('ceil', 2, 2): [[6, 8, 9], [16, 18, 19], [21, 23, 24]],
+    ('floor', 3, 2): [[12, 14], [22, 24]],
+    ('ceil', 3, 2): [[12, 14], [22, 24]],
+    ('floor', 2, 3): [[6, 9], [21, 24]],
+    ('floor', 3, 3): [[12]],
+    ('ceil', 3, 3): [[12, 14], [22, 24]],
+}
+
+
+@pytest.mark.parametrize('rounding, window, stride', BY_HAND)
+def test_a_ramp_by_hand(rounding, window, stride):
+    y = ops.max_pool(RAMP, window=window, stride=stride, rounding=rounding)
+    assert y[0, :, :, 0].tolist() == BY_HAND[rounding, window, stride]
+
+
+@pytest.mark.parametrize('rounding, window, stride', BY_HAND)
+def test_the_gradient_of_a_ramp_falls_on_the_maxima(rounding, window, stride):
+    pool = lambda x: ops.max_pool(x, window=window, stride=stride, rounding=rounding).sum()
+    expected = np.zeros(25)
+    np.add.at(expected, np.ravel(BY_HAND[rounding, window, stride]).astype(int), 1)
+    np.testing.assert_array_equal(jax.grad(pool)(RAMP).ravel(), expected)
+
+
+def test_windows_over_the_edge_see_real_pixels_only():
+    y = ops.max_pool(-RAMP - 1, rounding='ceil')  # all negative: a zero of padding would win
+    assert y[0, :, :, 0].tolist() == [[-1, -3, -5], [-11, -13, -15], [-21, -23, -25]]
+
+
+def test_of_equal_maxima_the_first_in_row_major_order_wins():
+    x = jnp.asarray([[1.0, 2.0], [2.0, 2.0]]).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: ops.max_pool(x).sum())
+    assert gradient(x)[0, :, :, 0].tolist() == [[0, 1], [0, 0]]
+    assert gradient(jnp.ones_like(x))[0, :, :, 0].tolist() == [[1, 0], [0, 0]]
+
+
+def _xla_pool(x, window, stride, rounding):
+    over = [(window - n) % stride if rounding == 'ceil' else 0 for n in x.shape[1:3]]
+    pads = ((0, 0), (0, over[0]), (0, over[1]), (0, 0))
+    dims = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, *dims, pads)
+
+
+@pytest.mark.parametrize('rounding', ['floor', 'ceil'])
+@pytest.mark.parametrize('size', [(4, 6), (5, 6), (7, 7)])
+def test_value_and_gradient_equal_those_of_xla(size, rounding):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.integers(0, 3, (2, *size, 3)).astype(np.float32))  # ties in most windows
+    weight = rng.normal(size=_xla_pool(x, 2, 2, rounding).shape).astype(np.float32)
+
+    @partial(jax.jit, static_argnums=0)
+    def value_and_gradient(pool, x):
+        y, vjp = jax.vjp(pool, x)
+        return y, vjp(jnp.asarray(weight))
+
+    found = value_and_gradient(lambda x: ops.max_pool(x, rounding=rounding), x)
+    expected = value_and_gradient(lambda x: _xla_pool(x, 2, 2, rounding), x)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_bfloat16_stays_bfloat16():
+    x = RAMP.astype(jnp.bfloat16)
+    y, vjp = jax.vjp(lambda x: ops.max_pool(x, rounding='ceil'), x)
+    assert y.dtype == vjp(y)[0].dtype == jnp.bfloat16
+
+
+def test_under_jit_and_vmap():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 5, 4, 2)).astype(np.float32))
+    pool = lambda x: ops.max_pool(x, rounding='ceil')
+    total = jax.value_and_grad(lambda x: jnp.sum(jnp.square(pool(x))))
+    together = jax.jit(jax.vmap(total))(x)
+    for i, image in enumerate(x):
+        value, gradient = jax.jit(total)(image)
+        np.testing.assert_allclose(together[0][i], value, rtol=1e-6)
+        np.testing.assert_array_equal(together[1][i], gradient)
