@@ -131,8 +131,12 @@ def warp_image(image: np.ndarray, warp: Warp, *, border: str = 'constant') -> np
     if factor > 1:
         region = _shrink(region, factor)
         matrix = np.diag([1 / factor, 1 / factor, 1.0]) @ matrix
+    coloured = image.shape[2] == 3
+    if coloured:  # OpenCV is more than twice as fast with four channels as with three
+        region = cv2.cvtColor(region, cv2.COLOR_RGB2RGBA)
     region = np.ascontiguousarray(region)
     out = _warp_affine(region, matrix, warp.size, cv2.INTER_LINEAR, _BORDERS[border], 0)
+    out = cv2.cvtColor(out, cv2.COLOR_RGBA2RGB) if coloured else out
     return out.reshape(*warp.size, image.shape[2])
 
 
