@@ -1,0 +1,105 @@
+"""A run stopped at any moment and started again by the same command ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FIELDS = (
+    '--widths=4,4,4,4,4', '--fc_features=4', '--size=32', '--crop=32', '--radius=4,10',
+    '--num_train=24', '--num_val=8', '--num_steps=60', '--eval_every=20', '--dropout=0.3',
+)  # fmt: skip
+OPTIONS = ('--checkpoint_every=7', '--log_every=5', '--tensorboard=false')
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+    """A home directory of its own, so that programs compiled by one start serve the next."""
+    return tmp_path_factory.mktemp('home')
+
+
+def start(home: Path, workdir: Path) -> subprocess.Popen:
+    """The command, started."""
+    environment = {**os.environ, 'HOME': str(home), 'JAX_PLATFORMS': 'cpu'}
+    environment['JAX_NUM_CPU_DEVICES'] = '1'
+    command = [sys.executable, 'launch.py', '--exp=fcn8s_shapes', f'--workdir={workdir}']
+    return subprocess.Popen(
+        [*command, *FIELDS, *OPTIONS],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def result(workdir: Path) -> dict:
+    return json.loads((workdir / 'result.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(home, tmp_path_factory):
+    """result.json and the duration of a run that nobody disturbs (its programs are compiled)."""
+    for attempt in ('cold', 'warm'):
+        workdir = tmp_path_factory.mktemp(attempt)
+        begin = time.monotonic()
+        process = start(home, workdir)
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        took = time.monotonic() - begin
+    return result(workdir), took, workdir
+
+
+def test_a_compiled_program_from_the_cache_gives_the_same_bits(uninterrupted, home):
+    expected, _, warm = uninterrupted
+    cold = next(path for path in warm.parent.glob('cold*'))
+    assert result(cold)['state_sha256'] == expected['state_sha256']
+    assert any((home / '.cache/segjax/compiled').iterdir())
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_stopped_at_random_moments(uninterrupted, home, tmp_path, number):
+    expected, took, reference = uninterrupted
+    chance = random.Random(int(number))
+    codes = []
+    for _ in range(3):
+        process = start(home, tmp_path)
+        try:
+            process.communicate(timeout=chance.uniform(0.35, 0.95) * took)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+        output, _ = process.communicate()
+        codes.append(process.returncode)
+        assert process.returncode in (0, 75, -number), output
+    for _ in range(2):  # a signal in the last moments may have come after the end
+        process = start(home, tmp_path)
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+    assert result(tmp_path)['state_sha256'] == expected['state_sha256'], codes
+    assert result(tmp_path)['metrics'] == expected['metrics']
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    wanted = [json.loads(line) for line in (reference / 'metrics.jsonl').read_text().splitlines()]
+    evaluated = lambda ls: [(ln['step'], ln['mean_iou']) for ln in ls if ln['split'] == 'val']
+    assert evaluated(lines) == evaluated(wanted)
+    assert not list((tmp_path / 'checkpoints').glob('.*'))
+
+
+def test_sigterm_exits_75_and_says_how_to_go_on(home, tmp_path):
+    process = start(home, tmp_path)
+    for line in process.stdout:
+        if line.startswith('step'):
+            process.send_signal(signal.SIGTERM)
+            break
+    output, _ = process.communicate()
+    assert process.returncode == 75, output
+    assert 'same command' in output
+    assert any(path.name.isdecimal() for path in (tmp_path / 'checkpoints').iterdir())
