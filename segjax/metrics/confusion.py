@@ -78,7 +78,8 @@ class Confusion:
         }
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _divide(a: np.ndarray | np.generic, b: np.ndarray | np.generic) -> np.ndarray:
+    """a / b in float64, NaN where b is 0."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
 
