@@ -14,9 +14,13 @@ from segjax.layers import DATA_AXIS, Dropout
 SHAPE = (16, 8, 8, 16)
 
 
-@partial(jax.jit, static_argnames='rate')
+@partial(jax.jit, static_argnums=2)
+def _compiled(x, key, rate):
+    return Dropout(rate).apply({}, x, train=True, rngs={'dropout': key})
+
+
 def _drop(x, *, rate=0.3, seed=0):
-    return Dropout(rate).apply({}, x, train=True, rngs={'dropout': jax.random.key(seed)})
+    return _compiled(x, jax.random.key(seed), rate)
 
 
 def test_kept_numbers_are_scaled_and_the_rest_is_zero():
