@@ -1,0 +1,94 @@
+"""--mode=eval: the numbers of training again, to the last bit, from what it left on disk."""
+
+import json
+
+import pytest
+
+from segjax import config
+from segjax.config import RunOptions
+from segjax.modes import eval as evaluation
+from segjax.modes import train
+from segjax.types import UserError
+
+
+@pytest.fixture(scope='module')
+def trained(tiny, tmp_path_factory):
+    """The directory of a finished run."""
+    workdir = tmp_path_factory.mktemp('runs') / 'tiny'
+    assert train.run(tiny, options(workdir)) == 0
+    return workdir
+
+
+def options(workdir, **changes):
+    return RunOptions(exp='tiny', workdir=workdir, pictures=False, tensorboard=False, **changes)
+
+
+def evaluate(experiment, workdir, **changes):
+    """eval.json."""
+    assert evaluation.run(experiment, options(workdir, **changes)) == 0
+    return json.loads((workdir / 'eval' / 'eval.json').read_text())
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_the_last_checkpoint_gives_the_metrics_of_the_run(tiny, trained):
+    found, result = evaluate(tiny, trained, checkpoint='latest'), read(trained / 'result.json')
+    assert found['metrics'] == result['metrics']
+    assert found['step'] == result['step'] == 4
+    assert found['protocol'] == result['protocol']
+    assert found['protocol']['images'] == 8
+
+
+def test_the_best_checkpoint_is_the_default(tiny, trained):
+    best = read(trained / 'result.json')['best']
+    found = evaluate(tiny, trained)
+    assert found['step'] == best['step']
+    assert found['metrics']['val']['mean_iou'] == best['value']
+
+
+def test_the_model_folder_holds_the_best_weights(tiny, trained):
+    best = evaluate(tiny, trained)
+    assert evaluate(tiny, trained, weights=str(trained))['metrics'] == best['metrics']
+
+
+def test_a_step_may_be_named(tiny, trained):
+    lines = (trained / 'metrics.jsonl').read_text().splitlines()
+    logged = [row for row in map(json.loads, lines) if row['split'] == 'val' and row['step'] == 2]
+    found = evaluate(tiny, trained, checkpoint='2')['metrics']['val']
+    assert found['mean_iou'] == logged[0]['mean_iou']
+    assert found['loss'] == logged[0]['loss']
+
+
+def test_the_confusion_matrix_counts_every_pixel_once(tiny, trained):
+    found = evaluate(tiny, trained, checkpoint='latest')
+    counts = found['confusion']
+    assert sum(map(sum, counts)) == 8 * 16 * 16
+    right = sum(counts[i][i] for i in range(6))
+    assert found['metrics']['val']['pixel_accuracy'] == right / (8 * 16 * 16)
+
+
+def test_limit_evaluates_fewer_images(tiny, trained):
+    found = evaluate(config.replace(tiny, {'eval.limit': 3}), trained)
+    assert found['protocol']['images'] == 3
+    assert sum(map(sum, found['confusion'])) == 3 * 16 * 16
+
+
+def test_a_missing_checkpoint_says_what_where_and_how(tiny, tmp_path):
+    with pytest.raises(UserError) as error:
+        evaluate(tiny, tmp_path / 'never')
+    message = str(error.value)
+    assert str(tmp_path / 'never') in message
+    assert '--exp=tiny' in message and '--workdir' in message and '--weights' in message
+    assert not (tmp_path / 'never').exists()
+
+
+def test_a_missing_step_names_those_that_are_there(tiny, trained):
+    with pytest.raises(UserError, match=r'no checkpoint 7 .*steps there: .*4'):
+        evaluate(tiny, trained, checkpoint='7')
+
+
+def test_missing_weights_are_named(tiny, trained):
+    with pytest.raises(UserError, match=r'nowhere\.safetensors'):
+        evaluate(tiny, trained, weights='nowhere.safetensors')
