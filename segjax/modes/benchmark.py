@@ -126,7 +126,7 @@ def _no_compilation_cache() -> Iterator[None]:
         jax.config.update('jax_enable_compilation_cache', enabled)
         compilation_cache.reset_cache()  # JAX asks the setting once and remembers the answer
 
-    before = jax.config.jax_enable_compilation_cache
+    before = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
     switch(False)
     try:
         yield
