@@ -1,0 +1,169 @@
+"""A whole training in a directory: files, resume, NaN, damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from segjax import config
+from segjax.config import RunOptions
+from segjax.data.datasets.shapes import Shapes
+from segjax.data.pipeline import EvalPipeline, TrainPipeline
+from segjax.modes import train
+from segjax.train.interrupt import Interruption
+from tests.train.test_step import small
+
+
+def tiny(**changes):
+    """Six steps of eight pictures, two evaluations."""
+    return dataclasses.replace(small(), num_steps=6, eval_every=3, **changes)
+
+
+def options(workdir, **changes) -> RunOptions:
+    return RunOptions(
+        exp='tiny', workdir=workdir, checkpoint_every=2, log_every=1, tensorboard=False, **changes
+    )
+
+
+def result(workdir) -> dict:
+    return json.loads((workdir / 'result.json').read_text())
+
+
+@pytest.fixture(scope='module', autouse=True)
+def home(tmp_path_factory):
+    """Compiled programs stay out of the user's own home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('HOME', str(tmp_path_factory.mktemp('home')))
+        yield
+
+
+@pytest.fixture(scope='module')
+def done(tmp_path_factory):
+    """The directory of a finished run."""
+    workdir = tmp_path_factory.mktemp('run')
+    assert train.run(tiny(), options(workdir)) == 0
+    return workdir
+
+
+def test_a_run_directory_holds_everything(done):
+    there = {str(path.relative_to(done)) for path in done.rglob('*')}
+    assert {
+        'config.json', 'metrics.jsonl', 'result.json', 'progress.png', 'checkpoints/best.json',
+        'model/model.safetensors', 'model/model.json', 'predictions/6/predictions.png',
+    } <= there  # fmt: skip
+    lines = [json.loads(line) for line in (done / 'metrics.jsonl').read_text().splitlines()]
+    assert [line['step'] for line in lines if line['split'] == 'val'] == [3, 6]
+    assert [line['step'] for line in lines if line['split'] == 'train'] == [2, 3, 4, 5, 6]
+    assert {'loss', 'learning_rate', 'epoch', 'images_per_s'} <= lines[0].keys()
+    found = result(done)
+    assert found['step'] == 6 and found['metrics']['val']['mean_iou'] > 0
+    assert len(found['state_sha256']) == len(found['params_sha256']) == 64
+    assert found['protocol']['split'] == 'val'
+
+
+def test_model_folder_describes_the_model_in_full(done):
+    described = json.loads((done / 'model/model.json').read_text())
+    assert described['model']['class'] == 'segjax.models.fcn.FCN'
+    assert described['model']['widths'] == [4, 4, 8, 8, 8]
+    assert len(described['class_names']) == len(described['palette']) == 6
+    assert described['preprocessing']['normalize'] == 'unit'
+
+
+def test_a_finished_run_is_left_alone(done, capsys):
+    before = result(done)
+    assert train.run(tiny(), options(done)) == 0
+    assert 'finished' in capsys.readouterr().out
+    assert result(done) == before
+
+
+def test_interrupted_in_process_and_resumed_is_the_same_bits(done, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        real = train.fit
+
+        def fit(job, state, **arguments):
+            original = job.train_batches
+
+            def batches(start):
+                for number, batch in enumerate(original(start), start=start):
+                    if number == 4:
+                        arguments['stop'].requested = 'SIGTERM'
+                    yield batch
+
+            object.__setattr__(job, 'train_batches', batches)
+            return real(job, state, **arguments)
+
+        patch.setattr(train, 'fit', fit)
+        assert train.run(tiny(), options(tmp_path)) == 75
+    assert not (tmp_path / 'result.json').exists()
+    assert train.run(tiny(), options(tmp_path)) == 0
+    assert result(tmp_path)['state_sha256'] == result(done)['state_sha256']
+
+
+def test_a_flipped_bit_in_the_latest_checkpoint_is_noticed(done, tmp_path, capsys):
+    assert train.run(tiny(), options(tmp_path)) == 0
+    (tmp_path / 'result.json').unlink()
+    data = max(
+        (path for path in (tmp_path / 'checkpoints/6').rglob('*') if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    assert train.run(tiny(), options(tmp_path)) == 0
+    spoken = capsys.readouterr()
+    assert 'damaged' in spoken.err and 'Carrying on after step 4' in spoken.out
+    assert result(tmp_path)['state_sha256'] == result(done)['state_sha256']
+
+
+def test_nan_stops_with_the_images_and_keeps_the_last_good_checkpoint(tmp_path, capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Poisoned(TrainPipeline):
+        def batches(self, source, *, start=0, **arguments):
+            for step, batch in enumerate(super().batches(source, start=start, **arguments), start):
+                bad = np.float32('nan') if step == 4 else np.float32(1)
+                yield batch._replace(image=batch.image * bad)
+
+    experiment = tiny(train=Poisoned(batch_size=8, crop=(32, 32)))
+    assert train.run(experiment, options(tmp_path)) == 1
+    spoken = capsys.readouterr().err
+    assert 'step 5: loss nan' in spoken and 'shapes/train/' in spoken
+    kept = sorted(int(p.name) for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdecimal())
+    assert kept[-1] == 4
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert max(line['step'] for line in lines) == 4
+
+
+def test_weights_of_a_run_start_another(done, tmp_path, capsys):
+    assert train.run(tiny(), options(tmp_path, weights=str(done))) == 0
+    output = capsys.readouterr().out
+    assert f'Starting from {done}' in output
+
+
+def test_pmap_trains_too(done, tmp_path):
+    assert train.run(tiny(), options(tmp_path, parallelism='pmap')) == 0
+    np.testing.assert_allclose(
+        result(tmp_path)['metrics']['val']['loss'],
+        result(done)['metrics']['val']['loss'],
+        rtol=1e-4,
+    )
+
+
+def test_a_signal_only_sets_a_flag_until_the_second():
+    import signal
+
+    before = signal.getsignal(signal.SIGTERM)
+    with Interruption() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested == 'SIGTERM'
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_config_restores_the_experiment():
+    experiment = tiny()
+    flat = json.loads(json.dumps(config.flatten(experiment)))
+    assert config.restore(tiny(seed=5), flat) == experiment
+    assert isinstance(experiment.eval, EvalPipeline) and isinstance(experiment.dataset, Shapes)
