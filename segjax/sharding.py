@@ -48,7 +48,7 @@ class Parallelism(Protocol):
         ...
 
 
-class ShardedJit:
+class ShardedJit(Parallelism):
     """`jax.jit`; XLA's partitioner splits the program along the batch."""
 
     axis_name = None
@@ -83,7 +83,7 @@ class ShardedJit:
         return tree
 
 
-class Pmap:
+class Pmap(Parallelism):
     """`jax.pmap`; each device runs the step on its part and sums are taken by name."""
 
     axis_name = DATA_AXIS
