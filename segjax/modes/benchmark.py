@@ -44,8 +44,8 @@ from segjax.types import Array, Batch
 
 TIMED_S = 10.0  # each thing is measured for about this long
 RUNS = (10, 200)  # but at least and at most so many times
-LOOP_STEPS = (10, 30)  # of the loop with data, likewise
-WARM_UP = 3  # runs before the first that counts
+LOOP_STEPS = (5, 30)  # of the loop with data, likewise
+WARM_UP = 2  # runs before the first that counts
 
 TRAINING, INFERENCE = 3, 1  # passes of the multiply-accumulates
 FLOP_RULE = (
@@ -145,13 +145,17 @@ def _compile(function: Callable, *arguments: Any) -> tuple[Callable, dict[str, f
     return compiled, {'trace_and_lower_s': middle - begin, 'compile_s': end - middle}
 
 
+def _milliseconds(seconds: float) -> str:
+    return f'{1e3 * seconds:,.{2 if seconds < 0.1 else 0}f}'
+
+
 def _times(limits: tuple[int, int], seconds: float) -> int:
     """How often something that takes `seconds` is done."""
     return int(np.clip(TIMED_S / max(seconds, 1e-6), *limits))
 
 
-def _time(call: Callable[[], Any]) -> np.ndarray:
-    """Seconds of each call, its results waited for."""
+def _time(call: Callable[[], Any], screen: Screen) -> np.ndarray:
+    """Seconds of each call, its results waited for. Says beforehand how long it will take."""
 
     def once() -> float:
         begin = time.perf_counter()
@@ -159,7 +163,9 @@ def _time(call: Callable[[], Any]) -> np.ndarray:
         return time.perf_counter() - begin
 
     expected = min(once() for _ in range(WARM_UP))
-    return np.array([once() for _ in range(_times(RUNS, expected))])
+    runs = _times(RUNS, expected)
+    screen.line(f'  {runs} runs of about {_milliseconds(expected)} ms')
+    return np.array([once() for _ in range(runs)])
 
 
 def _speed(seconds: np.ndarray, *, images: int, macs: int, passes: int) -> Found:
@@ -269,7 +275,7 @@ def _input_pipeline(job: Job) -> Found:
     }
 
 
-def _inference(job: Job, variables: dict, image: Array, *, macs: int) -> Found:
+def _inference(job: Job, screen: Screen, variables: dict, image: Array, *, macs: int) -> Found:
     """The forward pass from raw pixels to classes, of a batch over all devices of `image`."""
     e = job.experiment
 
@@ -279,19 +285,21 @@ def _inference(job: Job, variables: dict, image: Array, *, macs: int) -> Found:
         return jnp.argmax(found, axis=-1).astype(jnp.int32)
 
     compiled, compilation = _compile(classes, variables, image)
-    seconds = _time(lambda: compiled(variables, image))
+    seconds = _time(lambda: compiled(variables, image), screen)
     speed = _speed(seconds, images=len(image), macs=macs, passes=INFERENCE)
     return {**speed, **compilation}
 
 
-def _inferences(job: Job, variables: dict, image: np.ndarray, *, macs: int) -> Found:
+def _inferences(
+    job: Job, screen: Screen, variables: dict, image: np.ndarray, *, macs: int
+) -> Found:
     """Of the batch over all devices, and of its first image on one: its latency."""
     everywhere, one = ShardedJit(), jax.local_devices()[0]
     spread = everywhere.place_state(variables), everywhere.place_batch(image)
     single = jax.device_put((variables, image[:1]), one)
     return {
-        'batch': _inference(job, *spread, macs=macs),
-        'single': _inference(job, *single, macs=macs),
+        'batch': _inference(job, screen, *spread, macs=macs),
+        'single': _inference(job, screen, *single, macs=macs),
     }
 
 
@@ -302,7 +310,7 @@ def _measure(job: Job, screen: Screen, *, with_data: bool) -> Found:
     batch = next(job.train_batches(0))
     screen.line('Compiling the training step, then timing it.')
     training = _Training(job, batch)
-    seconds = _time(training.once)
+    seconds = _time(training.once, screen)
     speed = _speed(seconds, images=e.train.batch_size, macs=macs, passes=TRAINING)
     found: Found = {
         'input_shape': list(batch.image.shape),
@@ -319,15 +327,11 @@ def _measure(job: Job, screen: Screen, *, with_data: bool) -> Found:
         found['loop'] = training.in_loop(_times(LOOP_STEPS, speed['median_s']))
         found['input_pipeline'] = _input_pipeline(job)
     screen.line('Inference.')
-    found['inference'] = _inferences(job, training.state.variables, batch.image, macs=macs)
+    found['inference'] = _inferences(job, screen, training.state.variables, batch.image, macs=macs)
     return found
 
 
 # --- What is said --------------------------------------------------------------------------------
-
-
-def _milliseconds(seconds: float) -> str:
-    return f'{1e3 * seconds:,.{2 if seconds < 0.1 else 0}f}'
 
 
 def _table(screen: Screen, found: Found) -> None:

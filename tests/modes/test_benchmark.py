@@ -1,7 +1,9 @@
 """--mode=benchmark: its numbers fit together. Nothing here asks how fast anything is."""
 
 import dataclasses
+import itertools
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -62,7 +64,7 @@ def test_reading_alone_and_beside_training(found):
     assert found['input_pipeline']['num_threads'] == 2
     assert found['input_pipeline']['images_per_s'] > 0
     assert found['input_pipeline']['images_per_cpu_s'] > 0
-    assert found['loop']['steps'] == 10
+    assert found['loop']['steps'] == 5
     assert found['loop']['images_per_s'] > 0
     assert 0 <= found['loop']['wait'] <= 1
 
@@ -135,6 +137,26 @@ def test_speed_by_hand():
 
 def test_ten_seconds_of_runs_but_ten_to_two_hundred():
     assert [benchmark._times((10, 200), s) for s in (30.0, 0.1, 1e-4, 0.0)] == [10, 100, 200, 200]
+
+
+def test_the_loop_trains_on_a_new_batch_each_step():
+    class Recorder(benchmark._Training):
+        def __init__(self):
+            pipeline = SimpleNamespace(batch_size=8)
+            self._job = SimpleNamespace(
+                train_batches=itertools.count,  # batch i is the number i
+                parallel=SimpleNamespace(first=lambda scalars: scalars),
+                experiment=SimpleNamespace(train=pipeline),
+            )
+            self._state, self.taken = np.zeros(()), []
+
+        def once(self, batch):
+            self.taken.append(batch)
+            return self._state, {'loss': np.float32(batch)}
+
+    training = Recorder()
+    assert training.in_loop(3)['steps'] == 3
+    assert training.taken == list(range(benchmark.WARM_UP + 3))
 
 
 def test_compilation_is_not_read_from_the_cache(tmp_path, monkeypatch):
