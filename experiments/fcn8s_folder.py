@@ -15,8 +15,8 @@ def experiment() -> Experiment:
         model=FCN(
             num_classes=0,
             stride=8,
-            widths=(32, 64, 128, 256, 256),
-            fc_features=512,
+            widths=(16, 32, 64, 128, 256),
+            fc_features=256,
             norm='batch',
             dropout=0.2,
         ),

@@ -16,7 +16,7 @@ def experiment() -> Experiment:
         model=FCN(
             num_classes=6,
             stride=8,
-            widths=(16, 32, 64, 128, 128),
+            widths=(8, 16, 32, 64, 128),
             fc_features=128,
             norm='batch',
             dropout=0.0,
@@ -26,6 +26,6 @@ def experiment() -> Experiment:
         dataset=Shapes(),
         train=TrainPipeline(batch_size=8, crop=(128, 128), transforms=(Flip(),)),
         eval=EvalPipeline(batch_size=8),
-        num_steps=900,
-        eval_every=300,
+        num_steps=1000,
+        eval_every=250,
     )

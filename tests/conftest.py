@@ -1,10 +1,13 @@
-"""A strict machine for every test: eight virtual CPU devices, no silent promotion, shapes checked."""
+"""A strict machine for every test: eight virtual CPU devices, no silent promotion, checked shapes."""
 
 import os
 import sys
+import tempfile
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_NUM_CPU_DEVICES'] = '8'
+# Programs compiled by tests stay out of the user's own cache.
+os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='segjax-tests-')
 sys.modules['tensorflow'] = None  # neither is a dependency: an import anywhere fails the suite
 sys.modules['torch'] = None
 

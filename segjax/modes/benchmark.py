@@ -33,11 +33,10 @@ from segjax.config import RunOptions
 from segjax.data.dataset import Dataset, Info, Roots, Source, color_map, make_sample
 from segjax.layers.cost import layer_costs
 from segjax.sharding import ShardedJit
-from segjax.train import opening, provenance
+from segjax.train import machine, opening, provenance
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
-from segjax.train.machine import enable_compilation_cache
-from segjax.train.rundir import write_json
+from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Pace, Screen, quantity
 from segjax.train.state import TrainState
 from segjax.types import Array, Batch
@@ -384,10 +383,9 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     The run directory is made where it is missing, but not claimed: training may still begin in it.
     """
     screen = Screen()
-    folder = Path(options.output) if options.output else options.workdir
-    folder.mkdir(parents=True, exist_ok=True)
-    machine = {'cores': os.cpu_count(), 'load_average': os.getloadavg()[0]}  # work of others
-    enable_compilation_cache()
+    folder = output_folder(options)
+    cores = {'cores': os.cpu_count(), 'load_average': os.getloadavg()[0]}  # work of others
+    machine.prepare()
     opening.describe_devices(screen)
     roots = Roots(options.raw_dir, options.data_dir)
     if options.input_size:
@@ -400,6 +398,6 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     _table(screen, found)
     path = folder / 'benchmark.json'
     what = {'exp': options.exp, 'parallelism': options.parallelism, **found}
-    write_json(path, {**what, **machine, 'made_with': provenance.collect()})
+    write_json(path, {**what, **cores, 'made_with': provenance.collect()})
     screen.facts({**_facts(found), 'written to': str(path)})
     return 0

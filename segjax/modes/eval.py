@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.pretrained.initial import load_weights
-from segjax.train import opening, report
+from segjax.train import machine, opening, report
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
-from segjax.train.machine import enable_compilation_cache
-from segjax.train.rundir import write_json
+from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Screen
 from segjax.train.state import TrainState
 from segjax.train.writers import plain
@@ -23,7 +20,7 @@ from segjax.visualize import write_png
 def run(experiment: Experiment, options: RunOptions) -> int:
     """Evaluate, print the table, write `eval.json` and pictures; the exit code."""
     screen = Screen()
-    enable_compilation_cache()
+    machine.prepare()
     opening.describe_devices(screen)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
@@ -33,8 +30,7 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     found = job.evaluate(state, samples=6 if options.pictures else 0)
     report.class_table(screen, job, found, step=int(state.step))
     screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
-    folder = Path(options.output) if options.output else options.workdir / 'eval'
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(options, 'eval')
     result = {
         'metrics': {job.experiment.eval.split: found.metrics},
         'iou': dict(zip(job.info.class_names, found.evaluator.confusion.iou, strict=True)),
@@ -54,10 +50,8 @@ def run(experiment: Experiment, options: RunOptions) -> int:
 def _state(job: Job, options: RunOptions) -> tuple[TrainState, str]:
     """The state to evaluate and where it is from."""
     if options.weights not in ('', 'none'):
-        state = job.initial_state()
-        variables = load_weights(options.weights, state.variables)
-        params = variables.pop('params')
-        return state._replace(params=params, extra=variables), options.weights
+        variables = load_weights(options.weights, job.abstract_state().variables)
+        return job.state_of(variables), options.weights
     which = options.checkpoint
     checkpoints = Checkpointer(options.workdir / 'checkpoints')
     restored = checkpoints.restore(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from segjax.data import normalize
 from segjax.data.dataset import Roots
 from segjax.layers.cost import LayerCost, layer_costs
 from segjax.train.experiment import Experiment, bind
-from segjax.train.rundir import write_json
+from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Screen, quantity
 from segjax.train.state import init_state, split_frozen
 from segjax.train.step import make_train_step
@@ -45,8 +44,7 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     if options.compile:
         summary['step_memory'] = memory = _step_memory(experiment, size)
         facts['memory of a step'] = ', '.join(f'{n} {quantity(b)}B' for n, b in memory.items())
-    folder = Path(options.output) if options.output else options.workdir
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(options)
     write_json(folder / 'summary.json', summary)
     screen.facts({**facts, 'written to': str(folder / 'summary.json')})
     return 0

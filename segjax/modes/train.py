@@ -8,14 +8,13 @@ from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation
 from segjax.pretrained.initial import load_weights
-from segjax.train import opening, plots, report
+from segjax.train import machine, opening, plots, report
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.experiment import Experiment
 from segjax.train.hashing import state_sha256
 from segjax.train.interrupt import Interrupted, Interruption
 from segjax.train.job import Job, make_job
 from segjax.train.loop import NotFinite, Outcome, Reporter, fit
-from segjax.train.machine import enable_compilation_cache
 from segjax.train.model_folder import write_model_folder
 from segjax.train.rundir import Run, open_run
 from segjax.train.screen import Screen, share
@@ -69,7 +68,7 @@ def _train(
     stop: Interruption,
     begin: float,
 ) -> None:
-    enable_compilation_cache()
+    machine.prepare()
     opening.describe_devices(screen)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
@@ -110,12 +109,11 @@ def _first_state(
         writers.truncate_after(step)
         return state
     writers.truncate_after(-1)
-    state = job.initial_state()
     if options.weights not in ('', 'none'):
-        variables = load_weights(options.weights, state.variables)
-        params = variables.pop('params')
-        state = state._replace(params=params, extra=variables)
+        state = job.state_of(load_weights(options.weights, job.abstract_state().variables))
         screen.line(f'Starting from {options.weights}.')
+    else:
+        state = job.initial_state()
     stop.check()
     screen.line(
         'Compiling; the first batch is evaluated before training, so that mistakes show now.'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from segjax.data.dataset import Info, Roots, Source
 from segjax.evaluate import Evaluation, SemanticEvaluation
 from segjax.sharding import Parallelism, parallelism
 from segjax.train.experiment import Experiment, bind
-from segjax.train.state import TrainState, init_state
+from segjax.train.state import TrainState, init_state, state_from
 from segjax.train.step import make_train_step
 from segjax.types import Batch, UserError
 
@@ -54,17 +54,29 @@ class Job:
         return len(self.train_source) / self.experiment.train.batch_size
 
     def initial_state(self) -> TrainState:
-        """The state at step 0, the same for a given seed. Compiled as one program."""
+        """The state at step 0, the same for a given seed.
+
+        One program, compiled with little optimization: it runs once, and most of its time would go
+        into the compiler.
+        """
+        return jax.jit(self._make_state, compiler_options={'xla_backend_optimization_level': 1})()
+
+    def state_of(self, variables: dict[str, Any]) -> TrainState:
+        """The state at step 0 with given values in place of random ones."""
         e = self.experiment
-        image = jax.ShapeDtypeStruct(self.image_shape, jnp.float32)
-        make = lambda: init_state(
-            e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=e.seed
+        extra = {name: tree for name, tree in variables.items() if name != 'params'}
+        return state_from(
+            extra, variables['params'], e.optimizer, num_steps=e.num_steps, seed=e.seed
         )
-        return jax.jit(make)()
 
     def abstract_state(self) -> TrainState:
         """Its shapes and dtypes; nothing is computed."""
-        return jax.eval_shape(self.initial_state)
+        return jax.eval_shape(self._make_state)
+
+    def _make_state(self) -> TrainState:
+        e = self.experiment
+        image = jax.ShapeDtypeStruct(self.image_shape, jnp.float32)
+        return init_state(e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=e.seed)
 
     def train_step(self) -> Callable:
         """The compiled step over all devices."""

@@ -43,6 +43,21 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(part, path)
 
 
+def output_folder(options: RunOptions, name: str = '') -> Path:
+    """Where a mode writes: --output, else the run directory or `name` in it; made when needed.
+
+    Raises UserError when it cannot be made.
+    """
+    folder = Path(options.output).expanduser() if options.output else options.workdir / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'{folder} cannot be written: {error.strerror}. Name another with --output=DIR.'
+        ) from error
+    return folder
+
+
 def read_config(workdir: Path) -> RunConfig:
     """The configuration of the run in `workdir`.
 

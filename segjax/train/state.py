@@ -53,22 +53,22 @@ def init_state(
     Args:
       image: anything with the shape that the model is initialised for; its values do not matter.
     """
-    root = jax.random.key(seed)
-    init_key, step_key = jax.random.split(root)
+    init_key, _ = jax.random.split(jax.random.key(seed))
     variables = dict(model.init(init_key, jnp.zeros(image.shape, jnp.float32), train=False))
     params = variables.pop('params')
-    return state_from(variables, params, optimizer, num_steps=num_steps, key=step_key)
+    return state_from(variables, params, optimizer, num_steps=num_steps, seed=seed)
 
 
 def state_from(
-    extra: dict, params: dict, optimizer: Optimizer, *, num_steps: int, key: Array
+    extra: dict, params: dict, optimizer: Optimizer, *, num_steps: int, seed: int
 ) -> TrainState:
     """A state at step 0 with given values."""
     trainable, _ = split_frozen(params, optimizer)
+    _, step_key = jax.random.split(jax.random.key(seed))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         extra=extra,
         opt_state=optimizer.build(num_steps).init(trainable),
-        key=jax.random.key_data(key),
+        key=jax.random.key_data(step_key),
     )

@@ -58,7 +58,7 @@ def make_train_step(
 
         (_, (shares, extra)), gradients = jax.value_and_grad(objective, has_aux=True)(trainable)
         losses, gradients = across((shares, gradients))
-        loss, norm = sum(losses.values()), optax.global_norm(gradients)
+        loss, norm = sum(losses.values()), optax.tree.norm(gradients)
         updates, opt_state = rule.update(gradients, state.opt_state, trainable)
         done = TrainState(
             step=state.step + 1,

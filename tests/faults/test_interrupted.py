@@ -31,6 +31,7 @@ def start(home: Path, workdir: Path) -> subprocess.Popen:
     """The command, started."""
     environment = {**os.environ, 'HOME': str(home), 'JAX_PLATFORMS': 'cpu'}
     environment['JAX_NUM_CPU_DEVICES'] = '1'
+    del environment['JAX_COMPILATION_CACHE_DIR']  # the default one, in that home
     command = [sys.executable, 'launch.py', '--exp=fcn8s_shapes', f'--workdir={workdir}']
     return subprocess.Popen(
         [*command, *FIELDS, *OPTIONS],

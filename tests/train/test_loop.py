@@ -32,14 +32,6 @@ def result(workdir) -> dict:
     return json.loads((workdir / 'result.json').read_text())
 
 
-@pytest.fixture(scope='module', autouse=True)
-def home(tmp_path_factory):
-    """Compiled programs stay out of the user's own home."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('HOME', str(tmp_path_factory.mktemp('home')))
-        yield
-
-
 @pytest.fixture(scope='module')
 def done(tmp_path_factory):
     """The directory of a finished run."""

@@ -31,7 +31,7 @@ def small(model=NARROW, optimizer=None, **changes) -> Experiment:
     return Experiment(
         model=model,
         task=Semantic(),
-        optimizer=optimizer or Sgd(0.1, momentum=0.9, weight_decay=1e-3),
+        optimizer=optimizer or Sgd(0.02, momentum=0.9, weight_decay=1e-3),
         dataset=Shapes(size=32, radius=(5, 10), num_train=16, num_val=4),
         train=TrainPipeline(batch_size=8, crop=changes.pop('crop', (32, 32)), **changes),
         eval=EvalPipeline(),
@@ -118,7 +118,7 @@ def test_a_batch_without_labels_has_no_loss_and_no_gradient(started):
 
 def test_frozen_parameters_stay_and_cost_no_optimizer_state(started):
     _, _, batch = started
-    frozen = small(optimizer=AdamW(1e-2, frozen=('vgg16',)))
+    frozen = small(optimizer=Sgd(1e-2, frozen=('vgg16',)))
     job = make_job(frozen, NOWHERE, devices=jax.devices()[:1], num_threads=0)
     state = job.initial_state()
     after, _ = jax.jit(bind(frozen))(state, batch)
@@ -161,6 +161,12 @@ def test_one_compilation_serves_every_step(started):
 )
 def test_overfits_one_batch(model, changes):
     experiment = small(model, AdamW(1e-2, Constant()), **changes)
+    with jax.numpy_dtype_promotion('standard'):  # optax's Adam mixes int32 and float32
+        losses = _losses_on_one_batch(experiment)
+    assert losses[-1] < 0.15 * losses[0], losses[::10]
+
+
+def _losses_on_one_batch(experiment):
     job = make_job(experiment, NOWHERE, devices=jax.devices()[:1], num_threads=0)
     state, batch = job.initial_state(), jax.tree.map(jnp.asarray, next(job.train_batches(0)))
     step = jax.jit(bind(experiment), donate_argnums=0)
@@ -168,4 +174,4 @@ def test_overfits_one_batch(model, changes):
     for _ in range(60):
         state, scalars = step(state, batch)
         losses.append(float(scalars['loss']))
-    assert losses[-1] < 0.15 * losses[0], losses[::10]
+    return losses

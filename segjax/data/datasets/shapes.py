@@ -11,10 +11,11 @@ import dataclasses
 import cv2
 import numpy as np
 
-from segjax.data.dataset import Dataset, Info, Normalize, Roots, Source, color_map, make_sample
+from segjax.data.dataset import Dataset, Info, Normalize, Roots, Source, make_sample
 from segjax.types import Batch, Instances, UserError
 
 CLASSES = ('background', 'disc', 'square', 'triangle', 'star', 'ring')
+_PALETTE = ((0, 0, 0), (230, 57, 70), (69, 170, 75), (255, 190, 11), (66, 135, 245), (181, 94, 214))
 _DISC, _RING = 1, 5
 _SPLITS = ('train', 'val', 'test')
 _CANDIDATES = 8  # colours drawn for an object; the first that stands out is taken
@@ -134,7 +135,7 @@ class Shapes(Dataset):
     scene_seed: int = 0
 
     def info(self, roots: Roots) -> Info:
-        return Info(CLASSES, color_map(len(CLASSES)))
+        return Info(CLASSES, _PALETTE)
 
     def splits(self, roots: Roots) -> tuple[str, ...]:
         return _SPLITS
