@@ -129,6 +129,18 @@ def test_on_a_cpu_each_device_computes_one_image_whatever_the_batch(network):
         assert [evaluation.rows(batch_size) for batch_size in (1, 3, 8)] == [devices] * 3
 
 
+def test_rows_that_are_not_valid_count_nowhere_whatever_they_hold(network):
+    model, variables = network
+    first, second = _pictures()[1:3]
+    pair = [first, second._replace(valid=np.bool_(False))]
+    filled = jax.tree.map(lambda *leaves: np.stack(leaves), *pair)
+    found = _evaluation(model, 2)(variables, [filled], sample_ids=frozenset({1, 2}))
+    alone = _evaluation(model, 1)(variables, _batches([first], 1))
+    assert found.metrics == alone.metrics
+    assert found.num_images == 1
+    assert [sample.image_id for sample in found.samples] == [1]
+
+
 def test_an_image_that_comes_twice_is_refused(network):
     model, variables = network
     pictures = _pictures()[1:3]
