@@ -2,6 +2,7 @@
 
 from segjax.ops.conv import conv, conv_cost, conv_transpose
 from segjax.ops.crop import center_crop, mirror_pad
+from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
 from segjax.ops.pool import max_pool
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
@@ -12,6 +13,7 @@ __all__ = [
     'conv',
     'conv_cost',
     'conv_transpose',
+    'local_response_norm',
     'max_pool',
     'mirror_pad',
     'normalize',

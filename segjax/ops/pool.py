@@ -15,27 +15,47 @@ def max_pool(
     *,
     window: int = 2,
     stride: int = 2,
+    padding: int = 0,
     rounding: Literal['floor', 'ceil'] = 'floor',
 ) -> Float[Array, 'b oh ow c']:
     """Maximum over `window x window` pixels, every `stride` pixels.
 
-    The output side is `(h - window) / stride + 1`, rounded down as Torch and TensorFlow 'VALID' do,
-    or up as Caffe does (the last window then hangs over the edge and sees only real pixels). The
-    gradient goes to the first maximum of a window in row-major order.
+    The output side is `(h + 2 padding - window) / stride + 1`, rounded down as Torch and TensorFlow
+    'VALID' do, or up as Caffe does (the last window then hangs over the edge and sees only real
+    pixels; one that would see none is left out). The gradient goes to the first maximum of a window
+    in row-major order.
+
+    Args:
+      padding: rows and columns of minus infinity on each of the four sides; at most half a window,
+        so that every window sees a real pixel.
+
+    Raises:
+      ValueError: `padding` is more than half a window.
     """
+    if 2 * padding > window:
+        raise ValueError(f'padding {padding} is more than half of the window, {window}')
     h, w = x.shape[1:3]
-    over = [0, 0] if rounding == 'floor' else [(window - n) % stride for n in (h, w)]
-    if window == stride == 2:
+    over = [_overhang(n, window, stride, padding, rounding) for n in (h, w)]
+    if window == stride == 2 and padding == 0:
         even_h, even_w = (
             (h // 2 * 2, w // 2 * 2) if rounding == 'floor' else (h + over[0], w + over[1])
         )
         pads = ((0, 0, 0), (0, even_h - h, 0), (0, even_w - w, 0), (0, 0, 0))
         lowest = jnp.asarray(-jnp.inf, x.dtype)
         return _max_pool_2x2(lax.pad(x, lowest, pads) if (even_h, even_w) != (h, w) else x)
-    pads = ((0, 0), (0, over[0]), (0, over[1]), (0, 0))
+    pads = ((0, 0), (padding, padding + over[0]), (padding, padding + over[1]), (0, 0))
     return lax.reduce_window(
         x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads
     )
+
+
+def _overhang(n: int, window: int, stride: int, padding: int, rounding: str) -> int:
+    """Rows that the last window reaches beyond the padded image."""
+    if rounding == 'floor':
+        return 0
+    over = (window - n - 2 * padding) % stride
+    last_start = n + padding + over - window  # in rows of the image
+    return over if last_start < n else 0
 
 
 @jax.custom_vjp

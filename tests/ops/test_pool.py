@@ -42,6 +42,41 @@ def test_the_gradient_of_a_ramp_falls_on_the_maxima(rounding, window, stride):
     np.testing.assert_array_equal(jax.grad(pool)(RAMP).ravel(), expected)
 
 
+# Windows of 3 x 3 start at rows and columns -1, 1 and 3.
+def test_a_padded_ramp_by_hand():
+    y = ops.max_pool(RAMP - 30, window=3, stride=2, padding=1)  # negative: zeros would win
+    assert (y[0, :, :, 0] + 30).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
+
+
+def _starts(n, window, stride, padding, rounding):
+    """The first row of each window, counted in rows of the image."""
+    starts = [-padding]
+    while True:
+        start, seen = starts[-1] + stride, starts[-1] + window
+        fits = start + window <= n + padding
+        hangs_over = rounding == 'ceil' and seen < n + padding and start < n
+        if not (fits or hangs_over):
+            return starts
+        starts.append(start)
+
+
+@pytest.mark.parametrize('rounding', ['floor', 'ceil'])
+@pytest.mark.parametrize('window, stride, padding', [(3, 2, 1), (2, 2, 1), (3, 1, 1), (2, 3, 0)])
+@pytest.mark.parametrize('size', [(5, 6), (7, 8), (3, 4)])
+def test_padding_equals_the_loop(size, window, stride, padding, rounding):
+    x = np.random.default_rng(0).normal(-9, 1, (2, *size, 3)).astype(np.float32)
+    rows, columns = (_starts(n, window, stride, padding, rounding) for n in size)
+    at = lambda i, j: x[:, max(i, 0) : i + window, max(j, 0) : j + window].max((1, 2))
+    expected = np.stack([np.stack([at(i, j) for j in columns], 1) for i in rows], 1)
+    pool = partial(ops.max_pool, window=window, stride=stride, padding=padding, rounding=rounding)
+    np.testing.assert_array_equal(pool(jnp.asarray(x)), expected)
+
+
+def test_padding_of_more_than_half_a_window_is_refused():
+    with pytest.raises(ValueError, match='half of the window'):
+        ops.max_pool(RAMP, window=3, padding=2)
+
+
 def test_windows_over_the_edge_see_real_pixels_only():
     y = ops.max_pool(-RAMP - 1, rounding='ceil')  # all negative: a zero of padding would win
     assert y[0, :, :, 0].tolist() == [[-1, -3, -5], [-11, -13, -15], [-21, -23, -25]]
