@@ -10,7 +10,7 @@ from segjax.train.experiment import Experiment
 
 
 def experiment() -> Experiment:
-    """Same-padded, normalised, a quarter of the published width; classes.txt decides the classes."""
+    """Same-padded, normalised, a quarter of the published width; classes.txt says the classes."""
     return Experiment(
         model=UNet(
             num_classes=0,

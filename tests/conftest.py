@@ -1,4 +1,4 @@
-"""A strict machine for every test: eight virtual CPU devices, no silent promotion, checked shapes."""
+"""A strict machine for every test: eight virtual devices, no silent promotion, checked shapes."""
 
 import os
 import sys

@@ -34,7 +34,7 @@ def run(experiment: Experiment, options: RunOptions) -> int:
         try:
             _train(experiment, options, opened, screen, stop, begin)
         except Interrupted as signal:
-            screen.line(f'Stopped by {signal}; the state is saved. The same command carries on.')
+            screen.line(f'Stopped by {signal}; nothing is lost. The same command carries on.')
             return 75
         except NotFinite as error:
             screen.warn(
@@ -73,6 +73,7 @@ def _train(
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
     opening.describe_job(screen, job)
+    opening.describe_plan(screen, job)
     warn = screen.warn
     with (
         Checkpointer(opened.workdir / 'checkpoints', keep=options.keep) as checkpoints,

@@ -32,8 +32,17 @@ def describe_job(screen: Screen, job: Job) -> None:
             f'{len(job.eval_source)} to evaluate ({split}), {len(job.info.class_names)} classes',
             'model': f'{type(e.model).__name__}: {quantity(params)} parameters, '
             f'{macs / 1e9:.3g} GMAC at {size}',
-            'plan': f'{e.num_steps} steps of {e.train.batch_size} images '
-            f'({e.num_steps / job.steps_per_epoch:.1f} epochs), '
-            f'evaluated every {e.eval_every} steps',
+        }
+    )
+
+
+def describe_plan(screen: Screen, job: Job) -> None:
+    """How long training is."""
+    e = job.experiment
+    epochs = e.num_steps / job.steps_per_epoch
+    screen.facts(
+        {
+            'plan': f'{e.num_steps} steps of {e.train.batch_size} images ({epochs:.1f} epochs), '
+            f'evaluated every {e.eval_every} steps'
         }
     )

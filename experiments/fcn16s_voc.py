@@ -1,0 +1,45 @@
+"""FCN-16s on Pascal VOC 2012, trained at once.
+
+Published: mean IU 65.0 on seg11valid (README of fcn.berkeleyvision.org), for the staged training:
+from the weights of FCN-32s, --skip_scale=1,1 --learning_rate=1e-12, 100,000 steps. At once, as
+here by default, was only released for FCN-8s. Not run here.
+
+The recipe is the released one: single pictures, the loss summed over their pixels, learning rate
+1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A picture lies in
+the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
+there is one compilation; --eval.round_to=1 evaluates each size by itself, as score.py did. Each
+picture comes once an epoch, where Caffe drew with replacement.
+
+The published figures need ImageNet weights of VGG16 with Caffe's normalisation, SBD's masks
+(--sbd=sbd --train.split=sbdtrain) and the list --eval.split=seg11valid, see segjax/data/README.md.
+Defaults are VOC's own train and val. From random values this recipe learns nothing of use: all
+gradients of the zero scores vanish but their own, and the rate is made for pretrained layers.
+"""
+
+from segjax.data.datasets.voc import Voc
+from segjax.data.pipeline import EvalPipeline, TrainPipeline
+from segjax.losses import CrossEntropy
+from segjax.models import FCN
+from segjax.optim import Constant, Sgd
+from segjax.tasks import Semantic
+from segjax.train.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """VGG16 with 134,357,354 parameters; pool4 is scaled by .01."""
+    return Experiment(
+        model=FCN(num_classes=21, stride=16, padding='caffe', skip_scale=(0.01, 0.0001)),
+        task=Semantic(CrossEntropy(reduction='sum')),
+        optimizer=Sgd(
+            learning_rate=1e-10,
+            schedule=Constant(),
+            momentum=0.99,
+            weight_decay=5e-4,
+            bias_multiplier=2.0,
+        ),
+        dataset=Voc(normalize='caffe'),
+        train=TrainPipeline(batch_size=1, crop=(500, 500)),
+        eval=EvalPipeline(batch_size=1, round_to=500),
+        num_steps=100_000,
+        eval_every=4000,
+    )
