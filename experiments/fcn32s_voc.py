@@ -11,8 +11,8 @@ picture comes once an epoch, where Caffe drew with replacement.
 
 The published figures need ImageNet weights of VGG16 with Caffe's normalisation, SBD's masks
 (--sbd=sbd --train.split=sbdtrain) and the list --eval.split=seg11valid, see segjax/data/README.md.
-Defaults are VOC's own train and val. From random values this recipe learns nothing of use: all
-gradients of the zero scores vanish but their own, and the rate is made for pretrained layers.
+Defaults are VOC's own train and val. The learning rate is made for pretrained layers; random ones
+want another recipe, such as that of fcn8s_coco_voc21.
 """
 
 from segjax.data.datasets.voc import Voc

@@ -1,8 +1,8 @@
 """FCN-8s on Pascal VOC 2012, trained at once, as released.
 
-Published: mean IU 65.4 on seg11valid (README of fcn.berkeleyvision.org; 300,000 steps). Staged, from
-the weights of FCN-16s with --skip_scale=1,1 --learning_rate=1e-14 --num_steps=100000: 65.5. Not run
-here.
+Published: mean IU 65.4 on seg11valid (README of fcn.berkeleyvision.org; 300,000 steps). Staged,
+from the weights of FCN-16s with --skip_scale=1,1 --learning_rate=1e-14 --num_steps=100000: 65.5.
+Not run here.
 
 The recipe is the released one: single pictures, the loss summed over their pixels, learning rate
 1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A picture lies in
@@ -12,8 +12,8 @@ picture comes once an epoch, where Caffe drew with replacement.
 
 The published figures need ImageNet weights of VGG16 with Caffe's normalisation, SBD's masks
 (--sbd=sbd --train.split=sbdtrain) and the list --eval.split=seg11valid, see segjax/data/README.md.
-Defaults are VOC's own train and val. From random values this recipe learns nothing of use: all
-gradients of the zero scores vanish but their own, and the rate is made for pretrained layers.
+Defaults are VOC's own train and val. The learning rate is made for pretrained layers; random ones
+want another recipe, such as that of fcn8s_coco_voc21.
 """
 
 from segjax.data.datasets.voc import Voc

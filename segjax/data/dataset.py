@@ -12,7 +12,7 @@ import numpy as np
 from segjax.data.normalize import zscore
 from segjax.types import Batch, Instances
 
-Normalize = Literal['imagenet', 'unit', 'centered', 'zscore']
+Normalize = Literal['imagenet', 'caffe', 'unit', 'centered', 'zscore']
 
 
 class Roots(NamedTuple):

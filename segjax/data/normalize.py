@@ -11,6 +11,9 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
         (0.485 * 255, 0.456 * 255, 0.406 * 255),
         (0.229 * 255, 0.224 * 255, 0.225 * 255),
     ),
+    # the mean that Caffe's VGG16 and the FCN networks subtract; here RGB. That their files list it
+    # as BGR is a property of those weights: converting them turns the input channels of conv1_1.
+    'caffe': ((122.67892, 116.66877, 104.00699), (1.0, 1.0, 1.0)),
     'unit': ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),  # 0..1
     'centered': ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),  # -1..1
     'zscore': ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # done on the host, a picture at a time

@@ -130,6 +130,14 @@ class PairedDataset(Dataset):
         del roots
         return []
 
+    def raw_files(self, roots: Roots) -> list[Path]:
+        """The files whose change means that the records are prepared again."""
+        files = self.side_files(roots)
+        for split in self.splits(roots):
+            for pair in self.pairs(split, roots):
+                files += [pair.image, pair.mask]
+        return files
+
     def doubtful(self, values: dict[Path, set[int]]) -> list[Path]:
         """Masks whose label values, seen beside those of all the others, are probably not ids."""
         del values
@@ -186,11 +194,7 @@ class PairedDataset(Dataset):
             if not complete or folder.exists():
                 raise
             return complete[-1]  # the raw files were removed after they had been prepared
-        files = self.side_files(roots)
-        for split in self.splits(roots):
-            for pair in self.pairs(split, roots):
-                files += [pair.image, pair.mask]
-        target = parent / f'{identity}-{records.fingerprint(files)}'
+        target = parent / f'{identity}-{records.fingerprint(self.raw_files(roots))}'
         if not records.is_complete(target):
             self._prepare(target, roots)
             for stale in earlier:
