@@ -1,4 +1,10 @@
-"""FCN-8s on your own pictures and masks: --folder=PATH."""
+"""FCN-8s on your own pictures and masks: --folder=PATH.
+
+    python launch.py --exp=fcn8s_folder --folder=PATH
+
+The layout of the folder is in segjax/data/README.md. Sized for a CPU: half resolution
+(--scale=1 for all of it), a quarter of VGG16's width.
+"""
 
 from segjax.data.datasets.folder import Folder
 from segjax.data.pipeline import EvalPipeline, TrainPipeline

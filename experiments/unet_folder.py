@@ -1,4 +1,11 @@
-"""U-Net on your own pictures and masks: --folder=PATH."""
+"""U-Net on your own pictures and masks: --folder=PATH.
+
+    python launch.py --exp=unet_folder --folder=PATH
+
+The layout of the folder is in segjax/data/README.md. For cells and other things without an up or
+down: pictures are flipped and turned. The published network is --padding=valid --norm=none
+--widths=64,128,256,512,1024 --crop=572 --margin=92 --pad=reflect.
+"""
 
 from segjax.data.datasets.folder import Folder
 from segjax.data.pipeline import EvalPipeline, TrainPipeline

@@ -1,4 +1,10 @@
-"""A small valid-padded U-Net on generated shapes: its output lacks a margin on every side."""
+"""A small valid-padded U-Net on generated shapes: its output lacks a margin on every side.
+
+    python launch.py --exp=unet_shapes
+
+Not a result: it shows that windows reaching over the border, cropped labels and mirrored evaluation
+fit together (tests/train/test_step.py overfits one like it).
+"""
 
 from segjax.data.datasets.shapes import Shapes
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
@@ -10,7 +16,7 @@ from segjax.train.experiment import Experiment
 
 
 def experiment() -> Experiment:
-    """Crops of 168 pixels, mirrored beyond the border, give scores for the inner 128."""
+    """Crops of 212 pixels, mirrored beyond the border, give scores for the inner 124."""
     return Experiment(
         model=UNet(num_classes=6, widths=(16, 32, 64, 128), norm='batch', dropout=0.0),
         task=Semantic(),
