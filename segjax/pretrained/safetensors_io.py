@@ -14,17 +14,27 @@ from segjax.types import UserError
 Variables = Mapping[str, Any]  # a nested dict with arrays at its leaves
 
 
-def _named_leaves(tree: Variables, prefix: str = '') -> Iterator[tuple[str, Any]]:
+def named_leaves(tree: Variables, prefix: str = '') -> Iterator[tuple[str, Any]]:
+    """The leaves of a nested dict under their paths, `params/conv/bias`.
+
+    Raises:
+      ValueError: a key contains a slash.
+    """
     for key, value in tree.items():
         if '/' in key:
             raise ValueError(f'{prefix + key!r}: a name may not contain a slash')
         if isinstance(value, Mapping):
-            yield from _named_leaves(value, f'{prefix}{key}/')
+            yield from named_leaves(value, f'{prefix}{key}/')
         else:
             yield prefix + key, value
 
 
-def _nested(leaves: dict[str, np.ndarray]) -> dict[str, Any]:
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `named_leaves`.
+
+    Raises:
+      ValueError: the names do not form a tree.
+    """
     tree: dict[str, Any] = {}
     for name, leaf in leaves.items():
         *parents, last = name.split('/')
@@ -80,7 +90,7 @@ def save_variables(
 
     path = Path(path)
     # The library writes the memory of an array as it lies there, whatever its order: C it must be.
-    arrays = {name: np.asarray(leaf, order='C') for name, leaf in _named_leaves(variables)}
+    arrays = {name: np.asarray(leaf, order='C') for name, leaf in named_leaves(variables)}
     content = save(arrays, metadata=dict(metadata or {}))
     partial = path.with_name(f'.{path.name}.partial')
     try:
@@ -101,9 +111,18 @@ def load_variables(path: str | Path) -> dict[str, Any]:
     """
     arrays, _ = _read(path)
     try:
-        return _nested(arrays)
+        return nested(arrays)
     except ValueError as error:
         raise UserError(f'the names in {path} do not form a tree: {error}') from None
+
+
+def load_flat(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of any safetensors file under the names it has.
+
+    Raises:
+      UserError: the file is missing, damaged or of another kind.
+    """
+    return _read(path)[0]
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
@@ -126,8 +145,8 @@ def check_match(expected_tree: Variables, given_tree: Variables, *, source: str 
     Raises:
       UserError: names all missing, unexpected and misshapen arrays.
     """
-    expected = {name: tuple(leaf.shape) for name, leaf in _named_leaves(expected_tree)}
-    given = {name: tuple(leaf.shape) for name, leaf in _named_leaves(given_tree)}
+    expected = {name: tuple(leaf.shape) for name, leaf in named_leaves(expected_tree)}
+    given = {name: tuple(leaf.shape) for name, leaf in named_leaves(given_tree)}
     problems = [f'  missing: {n} {expected[n]}' for n in expected if n not in given]
     problems += [f'  unexpected: {n} {given[n]}' for n in given if n not in expected]
     problems += [

@@ -1,0 +1,42 @@
+"""How names and axes map between segjax and other libraries, a file a family of models.
+
+A layout is a name ('torchvision') and, for each family, a function from the names of a model's
+arrays to their counterparts; it returns None for a model that is not of its family. The next family
+goes into a file of its own and into `LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from segjax.pretrained.layouts import vgg
+from segjax.pretrained.layouts.counterpart import Counterpart, NameMap
+from segjax.types import UserError
+
+LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
+    'torchvision': (vgg.torchvision,),
+}
+
+__all__ = ['LAYOUTS', 'Counterpart', 'NameMap', 'name_map']
+
+
+def name_map(names: Collection[str], layout: str) -> NameMap:
+    """The counterparts of a model's arrays.
+
+    Args:
+      names: of the arrays, as in `params/vgg16/stage1/conv1_1/kernel`.
+      layout: a key of `LAYOUTS`.
+
+    Raises:
+      UserError: there is no such layout, or it knows no model with these names.
+    """
+    if layout not in LAYOUTS:
+        raise UserError(f'there is no layout {layout!r} of weights; known: {", ".join(LAYOUTS)}')
+    for family in LAYOUTS[layout]:
+        if (found := family(names)) is not None:
+            return found
+    first = ', '.join(sorted(names)[:3])
+    raise UserError(
+        f'the layout {layout!r} knows no model with the arrays {first}, ...; weights that segjax '
+        'saved (--weights=RUN) fit every model'
+    )

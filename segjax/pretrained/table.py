@@ -1,0 +1,137 @@
+"""The weights that are known by name: --weights=NAME, --list_weights.
+
+Addresses, hash prefixes, figures and preprocessing are those of torchvision 0.29.2. torchvision
+names each file after the first digits of its SHA-256.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from segjax.types import UserError
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """Weights that can be downloaded.
+
+    Attributes:
+      name: what --weights is given.
+      model: the architecture.
+      layout: how the file names its arrays, a key of `layouts.LAYOUTS`.
+      url: of the file.
+      sha256: the digits that its SHA-256 begins with; '' where unknown.
+      preprocessing: the data set's `normalize` that the weights expect.
+      classes: what they were trained to tell apart.
+      figure: what was published, and on what.
+      licence: of the file, as far as its publisher says.
+      scope: 'encoder' when only the convolutional layers hold values, 'whole' with the classifier.
+      drop: patterns of arrays in the file that hold no values.
+      channel_order: of the images they were trained on.
+    """
+
+    name: str
+    model: str
+    layout: str
+    url: str
+    sha256: str
+    preprocessing: str
+    classes: str
+    figure: str
+    licence: str
+    scope: Literal['encoder', 'whole'] = 'whole'
+    drop: tuple[str, ...] = ()
+    channel_order: Literal['rgb', 'bgr'] = 'rgb'
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return self.url.rpartition('/')[2]
+
+
+def _torchvision(name: str, model: str, file: str, top1: float) -> KnownWeights:
+    """A classifier of torchvision: `file` is 'stem-digits', the digits begin its SHA-256."""
+    return KnownWeights(
+        name=name,
+        model=model,
+        layout='torchvision',
+        url=f'https://download.pytorch.org/models/{file}.pth',
+        sha256=file.rpartition('-')[2],
+        preprocessing='imagenet',
+        classes='1000 of ImageNet-1K',
+        figure=f'{top1:.2f} top-1, ImageNet-1K val, crop 224',
+        licence='BSD-3-Clause (torchvision); trained on ImageNet, for its terms',
+    )
+
+
+_TORCHVISION = (
+    _torchvision('vgg11', 'VGG11', 'vgg11-8a719046', 69.02),
+    _torchvision('vgg11_bn', 'VGG11, batch norm', 'vgg11_bn-6002323d', 70.37),
+    _torchvision('vgg16', 'VGG16', 'vgg16-397923af', 71.592),
+    _torchvision('vgg16_bn', 'VGG16, batch norm', 'vgg16_bn-6c64b313', 73.36),
+    _torchvision('alexnet', 'AlexNet', 'alexnet-owt-7be5be79', 56.522),
+    _torchvision('googlenet', 'GoogLeNet, batch norm', 'googlenet-1378be20', 69.778),
+    _torchvision('resnet18', 'ResNet-18', 'resnet18-f37072fd', 69.758),
+    _torchvision('resnet34', 'ResNet-34', 'resnet34-b627a593', 73.314),
+    _torchvision('resnet50', 'ResNet-50', 'resnet50-0676ba61', 76.13),
+    _torchvision('resnet50_v2', 'ResNet-50', 'resnet50-11ad3fa6', 80.858),
+    _torchvision('resnet101', 'ResNet-101', 'resnet101-63fe2227', 77.374),
+    _torchvision('resnet101_v2', 'ResNet-101', 'resnet101-cd907fc2', 81.886),
+    _torchvision('mobilenet_v2', 'MobileNetV2', 'mobilenet_v2-b0353104', 71.878),
+    _torchvision('mobilenet_v2_v2', 'MobileNetV2', 'mobilenet_v2-7ebf99e0', 72.154),
+    _torchvision('mobilenet_v3_large', 'MobileNetV3-L', 'mobilenet_v3_large-8738ca79', 74.042),
+    _torchvision('mobilenet_v3_large_v2', 'MobileNetV3-L', 'mobilenet_v3_large-5c1a4163', 75.274),
+)
+
+# Simonyan and Zisserman's own values, for RGB less the mean: nearest to what FCN started from.
+_CAFFE_VGG16 = KnownWeights(
+    name='vgg16_caffe',
+    model='VGG16',
+    layout='torchvision',
+    url='https://download.pytorch.org/models/vgg16_features-amdegroot-88682ab5.pth',
+    sha256='88682ab5',
+    preprocessing='caffe',
+    classes='none',
+    figure='none for classification: fc6 and fc7 are absent',
+    licence='BSD-3-Clause (torchvision); ported from Caffe by amdegroot/ssd.pytorch (MIT)',
+    scope='encoder',
+    drop=('classifier.*',),  # they are there and hold no values
+)
+
+KNOWN: dict[str, KnownWeights] = {known.name: known for known in (*_TORCHVISION, _CAFFE_VGG16)}
+
+
+def suggest(name: str) -> str:
+    """' Did you mean ...?' with the nearest of the known names, or nothing."""
+    near = difflib.get_close_matches(name, KNOWN, n=3, cutoff=0.6)
+    return f' Did you mean {" or ".join(near)}?' if near else ''
+
+
+def find(name: str) -> KnownWeights:
+    """The known weights of this name.
+
+    Raises:
+      UserError: there are none; suggests the nearest name.
+    """
+    if name in KNOWN:
+        return KNOWN[name]
+    raise UserError(
+        f'no weights are known as {name!r}.{suggest(name)} --list_weights names them all.'
+    )
+
+
+def listing() -> str:
+    """What --list_weights prints: name, model, scope, preprocessing, figure, file; a line each."""
+    rows = [('NAME', 'MODEL', 'SCOPE', 'NORMALIZE', 'FILE', 'PUBLISHED')]
+    rows += [
+        (k.name, k.model, k.scope, k.preprocessing, k.file_name, k.figure) for k in KNOWN.values()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    licences = sorted({known.licence for known in KNOWN.values()})
+    return '\n'.join([*(line.rstrip() for line in lines), *(f'Licence: {x}' for x in licences)])

@@ -1,0 +1,41 @@
+"""The table of known weights."""
+
+import re
+
+import pytest
+
+from segjax.data.normalize import NORMALIZATIONS
+from segjax.pretrained import table
+from segjax.pretrained.layouts import LAYOUTS
+from segjax.types import UserError
+
+
+@pytest.mark.parametrize('known', table.KNOWN.values(), ids=lambda known: known.name)
+def test_entries_are_complete(known):
+    """Names of things that exist, an address over https, the hash that the file's name carries."""
+    assert known.layout in LAYOUTS and known.preprocessing in NORMALIZATIONS
+    assert re.fullmatch(r'https://\S+/[\w.-]+\.(pth|safetensors)', known.url)
+    assert re.fullmatch(r'[0-9a-f]{8,64}|', known.sha256)
+    assert not known.sha256 or known.file_name.endswith(f'-{known.sha256[:8]}.pth')
+    assert known.model and known.classes and known.figure and known.licence
+
+
+def test_what_the_architectures_to_come_need_is_there():
+    wanted = 'vgg11 vgg16 alexnet googlenet resnet18 resnet34 resnet50 resnet101 mobilenet_v2'
+    assert {*wanted.split(), 'mobilenet_v3_large', 'vgg16_caffe'} <= table.KNOWN.keys()
+    files = [known.file_name for known in table.KNOWN.values()]
+    assert len(set(files)) == len(files)
+    assert table.find('vgg16').file_name == 'vgg16-397923af.pth'
+    assert table.find('resnet50').sha256 == '0676ba61'
+
+
+def test_the_listing_has_a_line_for_each():
+    lines = table.listing().splitlines()
+    for name in table.KNOWN:
+        assert sum(line.split()[0] == name for line in lines) == 1
+    assert any('BSD-3-Clause' in line for line in lines)
+
+
+def test_a_misspelt_name_is_mended():
+    with pytest.raises(UserError, match=r"'resnet5'.*Did you mean.*resnet50.*--list_weights"):
+        table.find('resnet5')
