@@ -78,13 +78,25 @@ def _evaluation(model, devices):
 
 
 @pytest.fixture(scope='module')
-def by_hand(network):
-    """The confusion matrix of the pictures, one by one in NumPy, from the model's own logits."""
+def alone(network):
+    """An evaluation on one device; sharing it shares its compiled programs."""
+    return _evaluation(network[0], 1)
+
+
+@pytest.fixture(scope='module')
+def logits(network):
+    """The logits of one raw image `h w c`, without any code of ours but the model's."""
     model, variables = network
-    apply, counts = jax.jit(lambda x: model.apply(variables, x, train=False).logits), 0
+    apply = jax.jit(lambda x: model.apply(variables, x, train=False).logits)
+    return lambda image: apply(jnp.asarray((image.astype(np.float32)[None] - 120) / 60))[0]
+
+
+@pytest.fixture(scope='module')
+def by_hand(logits):
+    """The confusion matrix of the pictures, one by one in NumPy, from the model's own logits."""
+    counts = 0
     for picture in _pictures():
-        image = (picture.image.astype(np.float32)[None] - 120) / 60
-        prediction = np.asarray(apply(jnp.asarray(image)))[0].argmax(-1)
+        prediction = np.asarray(logits(picture.image)).argmax(-1)
         known = picture.label < CLASSES
         cells = CLASSES * picture.label[known] + prediction[known]
         counts = counts + np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
@@ -92,10 +104,8 @@ def by_hand(network):
 
 
 @pytest.fixture(scope='module')
-def one_by_one(network):
-    model, variables = network
-    evaluation = _evaluation(model, 1)
-    return evaluation(variables, _batches(_pictures(), 1))
+def one_by_one(network, alone):
+    return alone(network[1], _batches(_pictures(), 1))
 
 
 def test_counts_are_those_of_the_pictures_one_by_one(one_by_one, by_hand):
@@ -108,9 +118,9 @@ def test_counts_are_those_of_the_pictures_one_by_one(one_by_one, by_hand):
 
 
 @pytest.mark.parametrize('devices', [1, 2, 4, 8])
-def test_counts_do_not_depend_on_batch_size_or_devices(devices, network, one_by_one):
+def test_counts_do_not_depend_on_batch_size_or_devices(devices, network, alone, one_by_one):
     model, variables = network
-    evaluation = _evaluation(model, devices)
+    evaluation = _evaluation(model, devices) if devices > 1 else alone
     groupings = {evaluation.rows(batch_size) for batch_size in (1, 3, 8)}
     for rows in groupings:
         found = evaluation(variables, _batches(_pictures(), rows))
@@ -129,28 +139,25 @@ def test_on_a_cpu_each_device_computes_one_image_whatever_the_batch(network):
         assert [evaluation.rows(batch_size) for batch_size in (1, 3, 8)] == [devices] * 3
 
 
-def test_rows_that_are_not_valid_count_nowhere_whatever_they_hold(network):
+def test_rows_that_are_not_valid_count_nowhere_whatever_they_hold(network, alone):
     model, variables = network
     first, second = _pictures()[1:3]
     pair = [first, second._replace(valid=np.bool_(False))]
     filled = jax.tree.map(lambda *leaves: np.stack(leaves), *pair)
     found = _evaluation(model, 2)(variables, [filled], sample_ids=frozenset({1, 2}))
-    alone = _evaluation(model, 1)(variables, _batches([first], 1))
-    assert found.metrics == alone.metrics
+    assert found.metrics == alone(variables, _batches([first], 1)).metrics
     assert found.num_images == 1
     assert [sample.image_id for sample in found.samples] == [1]
 
 
-def test_an_image_that_comes_twice_is_refused(network):
-    model, variables = network
+def test_an_image_that_comes_twice_is_refused(network, alone):
     pictures = _pictures()[1:3]
     twice = [*_batches(pictures, 1), *_batches(pictures[1:], 1)]
     with pytest.raises(ValueError, match=r'images \[2\] came twice'):
-        _evaluation(model, 1)(variables, twice)
+        alone(network[1], twice)
 
 
-def test_check_is_called_between_batches_and_may_stop(network):
-    model, variables = network
+def test_check_is_called_between_batches_and_may_stop(network, alone):
     calls = []
 
     def check():
@@ -159,45 +166,42 @@ def test_check_is_called_between_batches_and_may_stop(network):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _evaluation(model, 1)(variables, _batches(_pictures(), 1), check=check)
+        alone(network[1], _batches(_pictures(), 1), check=check)
     assert len(calls) == 3
 
 
-def test_wanted_samples_are_cut_to_the_picture_in_its_canvas(network):
-    model, variables = network
-    picture = _pictures()[0]  # 32 x 16, in a canvas of 32 x 32
-    canvas = picture._replace(
-        image=np.pad(picture.image, ((0, 0), (0, 16), (0, 0))),
-        label=np.pad(picture.label, ((0, 0), (0, 16)), constant_values=255),
+def test_wanted_samples_are_cut_to_the_picture_in_its_canvas(network, alone, logits):
+    whole = _pictures()[1]
+    image, label = whole.image[:, :16], whole.label[:, :16]  # 24 x 16, in a canvas of 24 x 32
+    canvas = whole._replace(
+        image=np.pad(image, ((0, 0), (0, 16), (0, 0))),
+        label=np.pad(label, ((0, 0), (0, 16)), constant_values=255),
+        size=np.array([24, 16], np.int32),
     )
     batch = jax.tree.map(lambda x: np.asarray(x)[None], canvas)
-    evaluation = _evaluation(model, 1)
-    (sample,) = evaluation(variables, [batch], sample_ids=frozenset({0, 77})).samples
-    np.testing.assert_array_equal(sample.image, picture.image)
-    np.testing.assert_array_equal(sample.label, picture.label)
-    assert sample.image_id == 0
-    probs = model.apply(variables, ops.normalize(jnp.asarray(batch.image), MEAN, STD), train=False)
-    prediction = np.asarray(probs.logits[0].argmax(-1))[:32, :16]
-    assert sample.prediction.shape == (32, 16)
-    assert (sample.prediction != prediction).mean() < 0.01  # but for rounding
-    assert evaluation(variables, [batch]).samples == []
-    assert evaluation(variables, [batch], sample_ids=frozenset({1})).samples == []
+    (sample,) = alone(network[1], [batch], sample_ids=frozenset({1, 77})).samples
+    np.testing.assert_array_equal(sample.image, image)
+    np.testing.assert_array_equal(sample.label, label)
+    assert sample.image_id == 1
+    assert sample.prediction.shape == (24, 16)
+    expected = np.asarray(logits(canvas.image)).argmax(-1)[:, :16]
+    assert (sample.prediction != expected).mean() < 0.01  # but for rounding
+    assert alone(network[1], [batch]).samples == []
+    assert alone(network[1], [batch], sample_ids=frozenset({2})).samples == []
 
 
-def test_labels_of_another_size_than_the_image_are_met_by_resizing_probabilities(network):
-    """A shrunken image: scores are taken at the labels' own resolution."""
-    model, variables = network
+def test_labels_of_another_size_than_the_image_are_met_by_resizing(network, alone, logits):
+    """A shrunken image: probabilities are resized, scores taken at the labels' own resolution."""
     small = _pictures()[1]  # 24 x 32
     label = np.kron(small.label, np.ones((2, 2), np.int32))
     large = small._replace(label=label, size=np.array(label.shape, np.int32))
     batch = jax.tree.map(lambda x: np.asarray(x)[None], large)
-    found = _evaluation(model, 1)(variables, [batch], sample_ids=frozenset({1}))
+    found = alone(network[1], [batch], sample_ids=frozenset({1}))
     assert found.evaluator.confusion.counts.sum() == (label < CLASSES).sum()
     (sample,) = found.samples
     assert sample.prediction.shape == sample.label.shape == (48, 64)
     assert sample.image.shape == (24, 32, 3)
-    image = ops.normalize(jnp.asarray(batch.image), MEAN, STD)
-    probs = jax.nn.softmax(model.apply(variables, image, train=False).logits)
+    probs = jax.nn.softmax(logits(small.image))[None]
     expected = ops.resize_bilinear(probs, (48, 64))[0].argmax(-1)
     assert (sample.prediction != expected).mean() < 0.01  # but for rounding
 

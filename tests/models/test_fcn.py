@@ -10,6 +10,7 @@ from segjax.layers.conv import bilinear_init
 from segjax.models import FCN
 
 NARROW = {'widths': (1, 2, 3, 4, 5), 'fc_features': 6}
+EVEN = {'widths': (4,) * 5, 'fc_features': 4}  # of few shapes: quick where numbers are computed
 
 # Trainable parameters of the released networks (FCN-32s, FCN-16s, FCN-8s), closed form.
 COUNTS = {
@@ -121,25 +122,25 @@ def _coarse(model, variables, image):
 
 
 def test_without_its_skip_16s_is_32s_but_for_a_second_interpolation(draw):
-    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 96, 160, 3)), jnp.float32)
-    fine = FCN(3, 16, **NARROW)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 3)), jnp.float32)
+    fine = FCN(3, 16, **EVEN)
     variables = draw(fine, image.shape)
     skip = variables['params']['score_pool4']
     variables['params']['score_pool4'] = jax.tree.map(jnp.zeros_like, skip)
     fine_logits, coarse = _coarse(fine, variables, image)
     shared = {k: v for k, v in variables['params'].items() if k != 'score_pool4'}
-    logits, coarse_32s = _coarse(FCN(3, 32, **NARROW), {'params': shared}, image)
-    assert coarse.shape == (1, 3, 5, 3)
+    logits, coarse_32s = _coarse(FCN(3, 32, **EVEN), {'params': shared}, image)
+    assert coarse.shape == (1, 2, 2, 3)
     np.testing.assert_array_equal(coarse_32s, coarse)
-    np.testing.assert_allclose(logits, ops.resize_bilinear(coarse, (96, 160)), atol=1e-6)
-    twice = ops.resize_bilinear(ops.resize_bilinear(coarse, (6, 10)), (96, 160))
+    np.testing.assert_allclose(logits, ops.resize_bilinear(coarse, (64, 64)), atol=1e-6)
+    twice = ops.resize_bilinear(ops.resize_bilinear(coarse, (4, 4)), (64, 64))
     np.testing.assert_allclose(fine_logits, twice, atol=1e-6)
 
 
 def test_scores_of_a_skip_lie_over_the_upsampled_ones_from_the_top_left(draw):
     """Odd sizes: 40 pixels have 3 cells at stride 16 and 2 at stride 32, which become 4."""
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 40, 40, 3)), jnp.float32)
-    model = FCN(3, 16, **NARROW)
+    model = FCN(3, 16, **EVEN)
     variables = draw(model, image.shape)
     logits, coarse = _coarse(model, variables, image)
     fc, _ = _coarse(
@@ -160,12 +161,12 @@ def test_scores_of_a_skip_lie_over_the_upsampled_ones_from_the_top_left(draw):
 
 
 def test_learned_upsampling_starts_as_the_fixed_one_inside(draw):
-    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 128, 128, 3)), jnp.float32)
-    fixed = FCN(3, 32, **NARROW)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 64, 64, 3)), jnp.float32)
+    fixed = FCN(3, 32, **EVEN)
     variables = draw(fixed, image.shape)
     kernel = bilinear_init(jax.random.key(0), (64, 64, 3, 3))
     learned = {'params': {**variables['params'], 'upscore32': {'kernel': kernel}}}
-    found = FCN(3, 32, upsampling='learned', **NARROW).apply(learned, image, train=False).logits
+    found = FCN(3, 32, upsampling='learned', **EVEN).apply(learned, image, train=False).logits
     expected = fixed.apply(variables, image, train=False).logits
     inner = np.s_[:, 16:-16, 16:-16]  # nearer the border zeros are mixed in
     np.testing.assert_allclose(found[inner], expected[inner], atol=1e-5)

@@ -51,9 +51,8 @@ def _image(size, batch=2):
     return jnp.asarray(image, jnp.float32)
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_shapes_and_types(case, dtype, shapes):
-    model = case.model.clone(dtype=dtype)
+def test_shapes_and_types(case, shapes):
+    model = case.model.clone(dtype='bfloat16')
     flat = shapes(model, (1, *case.size, 3))
     assert {leaf.dtype for leaf in flat.values()} == {jnp.dtype('float32')}
     variables = unflatten_dict(flat, sep='/')
@@ -103,6 +102,7 @@ def test_images_of_a_batch_do_not_meet(case, draw):
     model, images = case.model, _image(case.size)
     variables = draw(model, images.shape)
     together = model.apply(variables, images, train=False).logits
+    assert together.dtype == jnp.float32
     assert np.ptp(together) > 0.1  # the output does depend on something
     for i in range(2):
         alone = model.apply(variables, images[i : i + 1], train=False).logits
