@@ -1,0 +1,68 @@
+"""Strides traded for dilations: schedules by hand, and the same features on a finer grid."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segjax.backbones import MobileNetV2, MobileNetV3Large, ResNet
+from segjax.backbones.atrous import atrous_sampling
+
+# (stride, its dilation, dilation after it) of ResNet's four stages, whose stem has stride 4.
+BY_HAND = {
+    (32, False): [(1, 1, 1), (2, 1, 1), (2, 1, 1), (2, 1, 1)],
+    (16, False): [(1, 1, 1), (2, 1, 1), (2, 1, 1), (1, 1, 2)],
+    (8, False): [(1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 4)],  # torchvision's segmentation models
+    (16, True): [(1, 1, 1), (2, 1, 1), (2, 1, 1), (1, 2, 2)],
+    (8, True): [(1, 1, 1), (2, 1, 1), (1, 2, 2), (1, 4, 4)],
+}
+
+
+@pytest.mark.parametrize('output_stride, dilate_first', BY_HAND)
+def test_schedules_by_hand(output_stride, dilate_first):
+    plan = atrous_sampling(
+        (1, 2, 2, 2), stem=4, output_stride=output_stride, dilate_first=dilate_first
+    )
+    assert plan == BY_HAND[output_stride, dilate_first]
+
+
+def test_other_output_strides_are_refused():
+    with pytest.raises(ValueError, match='8, 16 or 32'):
+        atrous_sampling((1, 2), stem=4, output_stride=4)
+
+
+MODELS = {
+    'resnet18': ResNet(18, width=4),
+    'resnet50': ResNet(50, width=4, multi_grid=(1, 2, 4)),
+    'mobilenet_v2': MobileNetV2(0.25),
+    'mobilenet_v3_large': MobileNetV3Large(),
+}
+
+
+def _features(model, variables, image):
+    """Compiled without optimisation: that takes longer than to compute so little."""
+    apply = lambda v, x: model.apply(v, x, train=False)
+    options = {'xla_backend_optimization_level': 0}
+    return jax.jit(apply, compiler_options=options)(variables, image)
+
+
+def _without_squeezing(path, leaf):
+    """Squeeze-and-excitation averages over a map, and a dense one has other numbers to average."""
+    return jnp.zeros_like(leaf) if [key.key for key in path[-2:]] == ['fc2', 'kernel'] else leaf
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_dense_features_subsampled_are_the_strided_ones(name, draw):
+    """As DeepLab2's atrous_consistency_test, for every level."""
+    model = MODELS[name]
+    variables = jax.tree_util.tree_map_with_path(_without_squeezing, draw(model))
+    image = jnp.asarray(np.random.default_rng(1).normal(size=(1, 69, 50, 3)), jnp.float32)
+    strided = _features(model, variables, image)
+    for output_stride in (8, 16):
+        dense = _features(model.clone(output_stride=output_stride), variables, image)
+        for k in range(1, 6):
+            every = max(2**k // output_stride, 1)
+            found, expected = dense[f'c{k}'][:, ::every, ::every], strided[f'c{k}']
+            assert found.shape == expected.shape and jnp.std(expected) > 1e-3
+            tolerance = 1e-4 * float(jnp.abs(expected).max())
+            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)

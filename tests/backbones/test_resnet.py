@@ -1,0 +1,91 @@
+"""ResNet: names, the dilations that torchvision applies, training, published multiply-adds."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from segjax.backbones import ResNet
+from segjax.backbones.atrous import Sampling
+from segjax.backbones.resnet import Stage
+from segjax.layers import BatchNorm, Conv
+from segjax.layers.cost import layer_costs
+
+
+def _norm(name):
+    return {f'{name}/scale', f'{name}/bias'}
+
+
+def test_names_are_those_of_torchvision(shapes):
+    names = set(flatten_dict(shapes(ResNet(50))[1]['params'], sep='/'))
+    assert {n for n in names if not n.startswith('layer')} == {'conv1/kernel'} | _norm('bn1')
+    first = {f'layer2/0/conv{i}/kernel' for i in (1, 2, 3)} | {'layer2/0/downsample/0/kernel'}
+    first = first.union(*(_norm(f'layer2/0/bn{i}') for i in (1, 2, 3)))
+    assert {n for n in names if n.startswith('layer2/0')} == first | _norm('layer2/0/downsample/1')
+    blocks = [{n.split('/')[1] for n in names if n.startswith(f'layer{k}/')} for k in range(1, 5)]
+    assert [len(stage) for stage in blocks] == [3, 4, 6, 3]
+    assert blocks[2] == {'0', '1', '2', '3', '4', '5'}
+
+
+def test_dilations_of_torchvisions_segmentation_models(samplings):
+    """`replace_stride_with_dilation=[False, True, True]`, read from torchvision's modules."""
+    found = samplings(ResNet(50, output_stride=8))
+    assert found['layer2.0.conv2'] == (2, 1)
+    assert found['layer3.0.conv2'] == (1, 1)
+    assert {found[f'layer3.{i}.conv2'] for i in range(1, 6)} == {(1, 2)}
+    assert found['layer4.0.conv2'] == (1, 2)
+    assert found['layer4.1.conv2'] == found['layer4.2.conv2'] == (1, 4)
+
+
+def test_multi_grid_multiplies_the_dilations_of_the_last_stage(samplings):
+    found = samplings(ResNet(50, output_stride=16, multi_grid=(1, 2, 4)))
+    assert [found[f'layer4.{i}.conv2'] for i in range(3)] == [(1, 1), (1, 4), (1, 8)]
+    assert {found[f'layer3.{i}.conv2'] for i in range(1, 6)} == {(1, 1)}
+
+
+def test_dilating_first_changes_the_first_block_of_a_stage(samplings):
+    """segmentation_models.pytorch dilates every convolution of layer4, as its modules show."""
+    found = samplings(ResNet(50, output_stride=16, dilate_first=True))
+    assert [found[f'layer4.{i}.conv2'] for i in range(3)] == [(1, 2)] * 3
+
+
+def test_a_grid_that_is_too_short_is_refused(shapes):
+    with pytest.raises(ValueError, match='multi_grid'):
+        shapes(ResNet(50, multi_grid=(1, 2)))
+
+
+def test_multiply_adds_of_torchvisions_fcn_resnet50():
+    """142.726e9 at 520 x 520: the dilated backbone and a head on 65 x 65 pixels."""
+    backbone = layer_costs(ResNet(50, output_stride=8), (1, 520, 520, 3))
+    head = (9 * 2048 * 512 + 512 * 21) * 65**2
+    assert round((sum(layer.macs for layer in backbone) + head) / 1e9, 3) == 142.726
+
+
+BLOCKS = (Sampling(2, 1, 1), Sampling(1, 1, 1))
+CONV = partial(Conv, use_bias=False)
+
+
+@pytest.mark.parametrize('bottleneck', [False, True])
+def test_training_reaches_every_parameter_and_statistic(bottleneck):
+    """And recomputing the activations of the blocks changes nothing."""
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, 6, 3)), jnp.float32)
+
+    def step(variables, stage):
+        def loss(params):
+            given = {**variables, 'params': params}
+            y, updates = stage.apply(given, x, True, mutable=['batch_stats'])
+            return jnp.sum(jnp.sin(y)), updates['batch_stats']
+
+        return jax.grad(loss, has_aux=True)(variables['params'])
+
+    plain, recomputing = (Stage(2, BLOCKS, bottleneck, r, CONV, BatchNorm) for r in (False, True))
+    variables = jax.jit(plain.init, static_argnums=2)(jax.random.key(0), x, False)
+    gradient, stats = jax.jit(lambda v: step(v, plain))(variables)
+    differs = lambda a, b: bool(np.any(a != b))
+    assert jax.tree.all(jax.tree.map(differs, stats, variables['batch_stats']))
+    assert all(np.all(np.isfinite(g)) and np.any(g != 0) for g in jax.tree.leaves(gradient))
+    again, _ = jax.jit(lambda v: step(v, recomputing))(variables)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradient, again)
