@@ -1,17 +1,23 @@
 """FCN-16s on Pascal VOC 2012, trained at once.
 
-Published: mean IU 65.0 on seg11valid (README of fcn.berkeleyvision.org), for the staged training:
-from the weights of FCN-32s, --skip_scale=1,1 --learning_rate=1e-12, 100,000 steps. At once, as
-here by default, was only released for FCN-8s. Not run here.
+Published: mean IU 65.0 on seg11valid (README of fcn.berkeleyvision.org), for the staged training,
+100,000 steps from the weights of FCN-32s:
 
-The recipe is the released one: single pictures, the loss summed over their pixels, learning rate
-1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A picture lies in
-the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
+    python launch.py --exp=fcn16s_voc --skip_scale=1,1 --learning_rate=1e-12
+
+At once, as here by default, was only released for FCN-8s. Not run here.
+
+The recipe is that of the released FCN-8s at once: single pictures, the loss summed over their pixels,
+learning rate 1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A
+picture lies in the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
 there is one compilation; --eval.round_to=1 evaluates each size by itself, as score.py did. Each
 picture comes once an epoch, where Caffe drew with replacement.
 
-The published figures need ImageNet weights of VGG16 with Caffe's normalisation, SBD's masks
-(--sbd=sbd --train.split=sbdtrain) and the list --eval.split=seg11valid, see segjax/data/README.md.
+The published figures need Caffe's ImageNet weights of VGG16, SBD's masks and FCN's list of 736
+pictures (segjax/data/README.md says where they are):
+
+    python launch.py --exp=fcn16s_voc --sbd=sbd --train.split=sbdtrain --eval.split=seg11valid
+
 Defaults are VOC's own train and val. The learning rate is made for pretrained layers; random ones
 want another recipe, such as that of fcn8s_coco_voc21.
 """

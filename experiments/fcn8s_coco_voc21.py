@@ -7,7 +7,9 @@ evaluation is at native resolution instead of with 520 pixels on the short side,
 biases and normalisation.
 
 There is no published figure for this network on this data; torchvision's FCN with ResNet-50 has
-60.5 mean IU on val2017. Not run here on all of COCO.
+60.5 mean IU on val2017. Not run here on all of COCO. A few pictures train with
+
+    python launch.py --exp=fcn8s_coco_voc21 --widths=16,32,64,128,256 --fc_features=256
 """
 
 from segjax.data.datasets.coco_voc import CocoVoc

@@ -1,17 +1,23 @@
 """FCN-8s on Pascal VOC 2012, trained at once, as released.
 
-Published: mean IU 65.4 on seg11valid (README of fcn.berkeleyvision.org; 300,000 steps). Staged,
-from the weights of FCN-16s with --skip_scale=1,1 --learning_rate=1e-14 --num_steps=100000: 65.5.
+Published: mean IU 65.4 on seg11valid (README of fcn.berkeleyvision.org; 300,000 steps). The
+staged training, from the weights of FCN-16s, has 65.5:
+
+    python launch.py --exp=fcn8s_voc --skip_scale=1,1 --learning_rate=1e-14 --num_steps=100000
+
 Not run here.
 
-The recipe is the released one: single pictures, the loss summed over their pixels, learning rate
-1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A picture lies in
-the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
+The recipe is the released one: single pictures, the loss summed over their pixels,
+learning rate 1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A
+picture lies in the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
 there is one compilation; --eval.round_to=1 evaluates each size by itself, as score.py did. Each
 picture comes once an epoch, where Caffe drew with replacement.
 
-The published figures need ImageNet weights of VGG16 with Caffe's normalisation, SBD's masks
-(--sbd=sbd --train.split=sbdtrain) and the list --eval.split=seg11valid, see segjax/data/README.md.
+The published figures need Caffe's ImageNet weights of VGG16, SBD's masks and FCN's list of 736
+pictures (segjax/data/README.md says where they are):
+
+    python launch.py --exp=fcn8s_voc --sbd=sbd --train.split=sbdtrain --eval.split=seg11valid
+
 Defaults are VOC's own train and val. The learning rate is made for pretrained layers; random ones
 want another recipe, such as that of fcn8s_coco_voc21.
 """

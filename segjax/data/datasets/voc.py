@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import shutil
 import tarfile
 import tempfile
@@ -74,6 +75,15 @@ def _read_list(path: Path) -> set[str]:
 def _first(folders: list[Path], part: Path | str) -> Path | None:
     """The first folder that holds `part`."""
     return next((folder for folder in folders if (folder / part).exists()), None)
+
+
+def _find(names: list[str], places: list[tuple[Path, str]]) -> dict[str, Path]:
+    """The file of each name, in the first (folder, suffix) that has one."""
+    found: dict[str, Path] = {}
+    for folder, suffix in reversed(places):
+        there = set(os.listdir(folder)) if folder.is_dir() else set()
+        found |= {n: folder / f'{n}{suffix}' for n in names if f'{n}{suffix}' in there}
+    return found
 
 
 def _check_md5(tar: Path) -> None:
@@ -213,13 +223,12 @@ class Voc(PairedDataset):
     def pairs(self, split: str, roots: Roots) -> list[Pair]:
         tree, sbd = self._tree(roots), self._sbd_tree(roots)
         assert tree is not None  # require() was called
-        masks = {p.stem: p for p in (tree / 'SegmentationClass').glob('*.png')}
-        images = {p.stem: p for p in (tree / 'JPEGImages').glob('*.jpg')}
+        masks, images = [(tree / 'SegmentationClass', '.png')], [(tree / 'JPEGImages', '.jpg')]
         if sbd is not None and split in ('sbdtrain', 'trainaug'):
-            of_sbd = {p.stem: p for p in (sbd / 'cls').glob('*.mat')}
-            masks = masks | of_sbd if split == 'sbdtrain' else of_sbd | masks
-            images = {p.stem: p for p in (sbd / 'img').glob('*.jpg')} | images
+            images.append((sbd / 'img', '.jpg'))
+            masks.insert(0 if split == 'sbdtrain' else 1, (sbd / 'cls', '.mat'))
         names = self._names(split, roots)
+        images, masks = _find(names, images), _find(names, masks)
         for what, found in (('picture', images), ('mask', masks)):
             if missing := [name for name in names if name not in found]:
                 raise UserError(
