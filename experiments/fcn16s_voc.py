@@ -1,20 +1,20 @@
 """FCN-16s on Pascal VOC 2012, trained at once.
 
 Published: mean IU 65.0 on seg11valid (README of fcn.berkeleyvision.org), for the staged training,
-100,000 steps from the weights of FCN-32s:
+100,000 steps from the weights of a RUN of FCN-32s:
 
-    python launch.py --exp=fcn16s_voc --skip_scale=1,1 --learning_rate=1e-12
+    python launch.py --exp=fcn16s_voc --weights=RUN --skip_scale=1,1 --learning_rate=1e-12
 
 At once, as here by default, was only released for FCN-8s. Not run here.
 
-The recipe is that of the released FCN-8s at once: single pictures, the loss summed over their pixels,
-learning rate 1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A
-picture lies in the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
-there is one compilation; --eval.round_to=1 evaluates each size by itself, as score.py did. Each
-picture comes once an epoch, where Caffe drew with replacement.
+The recipe is that of the released FCN-8s at once: single pictures, the loss summed over their
+pixels, learning rate 1e-10, momentum .99, biases at twice the rate and without decay, no
+augmentation. A picture lies in the corner of a canvas of 500x500 pixels of the mean, label 255: no
+picture of VOC is larger, so there is one compilation; --eval.round_to=1 evaluates each size by
+itself, as score.py did. Each picture comes once an epoch, where Caffe drew with replacement.
 
-The published figures need Caffe's ImageNet weights of VGG16, SBD's masks and FCN's list of 736
-pictures (segjax/data/README.md says where they are):
+The published figures need Caffe's ImageNet weights of VGG16 (--weights=vgg16_caffe has all but fc6
+and fc7), SBD's masks and FCN's list of 736 pictures (segjax/data/README.md says where they are):
 
     python launch.py --exp=fcn16s_voc --sbd=sbd --train.split=sbdtrain --eval.split=seg11valid
 

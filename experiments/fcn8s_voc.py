@@ -1,20 +1,20 @@
 """FCN-8s on Pascal VOC 2012, trained at once, as released.
 
 Published: mean IU 65.4 on seg11valid (README of fcn.berkeleyvision.org; 300,000 steps). The
-staged training, from the weights of FCN-16s, has 65.5:
+staged training, 100,000 steps from the weights of a RUN of FCN-16s, has 65.5:
 
-    python launch.py --exp=fcn8s_voc --skip_scale=1,1 --learning_rate=1e-14 --num_steps=100000
+    python launch.py --exp=fcn8s_voc --weights=RUN --skip_scale=1,1 --learning_rate=1e-14
 
 Not run here.
 
-The recipe is the released one: single pictures, the loss summed over their pixels,
-learning rate 1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A
-picture lies in the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
+The recipe is the released one: single pictures, the loss summed over their pixels, learning rate
+1e-10, momentum .99, biases at twice the rate and without decay, no augmentation. A picture lies in
+the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC is larger, so
 there is one compilation; --eval.round_to=1 evaluates each size by itself, as score.py did. Each
 picture comes once an epoch, where Caffe drew with replacement.
 
-The published figures need Caffe's ImageNet weights of VGG16, SBD's masks and FCN's list of 736
-pictures (segjax/data/README.md says where they are):
+The published figures need Caffe's ImageNet weights of VGG16 (--weights=vgg16_caffe has all but fc6
+and fc7), SBD's masks and FCN's list of 736 pictures (segjax/data/README.md says where they are):
 
     python launch.py --exp=fcn8s_voc --sbd=sbd --train.split=sbdtrain --eval.split=seg11valid
 
