@@ -51,7 +51,9 @@ class KnownWeights:
         return self.url.rpartition('/')[2]
 
 
-def _torchvision(name: str, model: str, file: str, top1: float) -> KnownWeights:
+def _torchvision(
+    name: str, model: str, file: str, top1: float, preprocessing: str = 'imagenet'
+) -> KnownWeights:
     """A classifier of torchvision: `file` is 'stem-digits', the digits begin its SHA-256."""
     return KnownWeights(
         name=name,
@@ -59,7 +61,7 @@ def _torchvision(name: str, model: str, file: str, top1: float) -> KnownWeights:
         layout='torchvision',
         url=f'https://download.pytorch.org/models/{file}.pth',
         sha256=file.rpartition('-')[2],
-        preprocessing='imagenet',
+        preprocessing=preprocessing,
         classes='1000 of ImageNet-1K',
         figure=f'{top1:.2f} top-1, ImageNet-1K val, crop 224',
         licence='BSD-3-Clause (torchvision); trained on ImageNet, for its terms',
@@ -72,7 +74,8 @@ _TORCHVISION = (
     _torchvision('vgg16', 'VGG16', 'vgg16-397923af', 71.592),
     _torchvision('vgg16_bn', 'VGG16, batch norm', 'vgg16_bn-6c64b313', 73.36),
     _torchvision('alexnet', 'AlexNet', 'alexnet-owt-7be5be79', 56.522),
-    _torchvision('googlenet', 'GoogLeNet, batch norm', 'googlenet-1378be20', 69.778),
+    # torchvision turns GoogLeNet's input from ImageNet's statistics to -1..1 (`transform_input`)
+    _torchvision('googlenet', 'GoogLeNet, batch norm', 'googlenet-1378be20', 69.778, 'centered'),
     _torchvision('resnet18', 'ResNet-18', 'resnet18-f37072fd', 69.758),
     _torchvision('resnet34', 'ResNet-34', 'resnet34-b627a593', 73.314),
     _torchvision('resnet50', 'ResNet-50', 'resnet50-0676ba61', 76.13),

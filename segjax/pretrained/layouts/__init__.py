@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from segjax.pretrained.layouts import vgg
+from segjax.pretrained.layouts import alexnet, googlenet, mobilenet, resnet, vgg
 from segjax.pretrained.layouts.counterpart import Counterpart, NameMap
 from segjax.types import UserError
 
 LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
-    'torchvision': (vgg.torchvision,),
+    'torchvision': (
+        vgg.torchvision,
+        resnet.torchvision,
+        googlenet.torchvision,
+        mobilenet.torchvision,
+        alexnet.torchvision,
+    ),
 }
 
 __all__ = ['LAYOUTS', 'Counterpart', 'NameMap', 'name_map']
