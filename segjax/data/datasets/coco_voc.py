@@ -18,14 +18,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segjax.data.dataset import Info, Roots, color_map
-from segjax.data.datasets.voc import CLASSES
+from segjax.data.dataset import Info, Roots, Source, color_map
+from segjax.data.datasets.voc import CLASSES, note_incomplete
 from segjax.data.pairs import Pair, PairedDataset
 from segjax.types import IGNORE_LABEL, UserError
 
 # COCO's category of each class of VOC; 0, which no annotation has, for the background.
 CATEGORIES = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 MIN_AREA = 1000  # pixels, of a training picture's objects together
+NUM_VAL = 5000  # pictures of val2017
 
 _SPLITS = ('train', 'val')
 
@@ -149,3 +150,9 @@ class CocoVoc(PairedDataset):
         annotations = pair.mask.parent
         picture = _parse(annotations, annotations.stat().st_mtime_ns)[pair.mask.name]
         return draw_label(picture.objects, picture.size)
+
+    def source(self, split: str, roots: Roots) -> Source:
+        source = super().source(split, roots)
+        if split == 'val':
+            note_incomplete(self.raw_folder(roots), split, len(source), NUM_VAL)
+        return source

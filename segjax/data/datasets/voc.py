@@ -118,6 +118,16 @@ def extract(tar: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def note_incomplete(folder: Path, split: str, there: int, complete: int) -> None:
+    """Says so where a split is not the whole one; small trees are good for trying things out."""
+    if there != complete:
+        print(
+            f'Note: the split {split} of {folder} holds {there} pictures, the complete one '
+            f'{complete}: numbers are not comparable with published ones.',
+            flush=True,
+        )
+
+
 def _read_sbd(path: Path) -> np.ndarray:
     """The class ids of SBD's cls/NAME.mat, `h w` uint8; SBD has no void."""
     import scipy.io
@@ -249,11 +259,5 @@ class Voc(PairedDataset):
 
     def source(self, split: str, roots: Roots) -> Source:
         source = super().source(split, roots)
-        if len(source) != COUNTS[split]:
-            print(
-                f'Note: the split {split} of {self.raw_folder(roots)} holds {len(source)} pictures,'
-                f' the complete one {COUNTS[split]}: numbers are not comparable with published '
-                f'ones.',
-                flush=True,
-            )
+        note_incomplete(self.raw_folder(roots), split, len(source), COUNTS[split])
         return source

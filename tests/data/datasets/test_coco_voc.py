@@ -107,6 +107,11 @@ def test_training_needs_objects_of_more_than_1000_pixels(roots):
     assert not source[3].label.any()
 
 
+def test_a_small_tree_is_taken_with_a_note(roots, capsys):
+    CocoVoc().source('val', roots)
+    assert 'holds 4 pictures, the complete one 5000' in capsys.readouterr().out
+
+
 def test_annotations_that_change_are_read_again(roots):
     assert len(CocoVoc().source('train', roots)) == 2
     folder = roots.raw_dir / 'coco2017'
