@@ -31,7 +31,8 @@ def start(home: Path, workdir: Path) -> subprocess.Popen:
     """The command, started."""
     environment = {**os.environ, 'HOME': str(home), 'JAX_PLATFORMS': 'cpu'}
     environment['JAX_NUM_CPU_DEVICES'] = '1'
-    del environment['JAX_COMPILATION_CACHE_DIR']  # the default one, in that home
+    for name in ('JAX_COMPILATION_CACHE_DIR', 'XLA_FLAGS'):  # as a user has it
+        environment.pop(name, None)
     command = [sys.executable, 'launch.py', '--exp=fcn8s_shapes', f'--workdir={workdir}']
     return subprocess.Popen(
         [*command, *FIELDS, *OPTIONS],

@@ -163,7 +163,7 @@ def test_overfits_one_batch(model, changes):
     experiment = small(model, AdamW(1e-2, Constant()), **changes)
     with jax.numpy_dtype_promotion('standard'):  # optax's Adam mixes int32 and float32
         losses = _losses_on_one_batch(experiment)
-    assert losses[-1] < 0.15 * losses[0], losses[::10]
+    assert losses[-1] < 0.2 * losses[0], losses[::10]
 
 
 def _losses_on_one_batch(experiment):
@@ -171,7 +171,7 @@ def _losses_on_one_batch(experiment):
     state, batch = job.initial_state(), jax.tree.map(jnp.asarray, next(job.train_batches(0)))
     step = jax.jit(bind(experiment), donate_argnums=0)
     losses = []
-    for _ in range(60):
+    for _ in range(150):
         state, scalars = step(state, batch)
         losses.append(float(scalars['loss']))
     return losses
