@@ -69,7 +69,8 @@ def check_ids(name: str | Path, label: np.ndarray, num_classes: int) -> None:
         listed = ', '.join(f'{i} ({n} pixels)' for i, n in zip(ids[:10], counts[:10], strict=True))
         raise UserError(
             f'{name}: ids outside 0..{num_classes - 1} and {IGNORE_LABEL} (ignored): {listed}'
-            f'{", ..." if len(ids) > 10 else ""}. Mend the mask or the list of classes.'
+            f'{", ..." if len(ids) > 10 else ""}. Mend the masks or the list of '
+            f'classes; in a folder of your own --void_values={ids[0]} ignores a value.'
         )
 
 

@@ -178,6 +178,7 @@ class Folder(PairedDataset):
       folder: where they are; `~` is the home directory.
       mask_values: the value of class i in the masks' files, at place i; 255, unless listed, is
         ignored. Empty: the values are the ids.
+      void_values: other values of the masks' files that are ignored, as 255 is.
       group: regular expression found in a picture's name; pictures for which it finds one text (its
         first parenthesis, if any), such as those of one patient, stay in one split.
       val_share: part of the groups that makes the split val, where no files or folders say.
@@ -185,6 +186,7 @@ class Folder(PairedDataset):
 
     folder: str = ''
     mask_values: tuple[int, ...] = ()
+    void_values: tuple[int, ...] = ()
     group: str = ''
     val_share: float = 0.2
 
@@ -265,11 +267,13 @@ class Folder(PairedDataset):
 
     def read_label(self, pair: Pair, roots: Roots) -> np.ndarray:
         classes = _read_classes(self._classes_file(roots))
+        coloured = classes.coloured and not self.mask_values
+        palette = classes.info.palette if coloured else ()
+        mask = read_mask(pair.mask, palette=palette, void=classes.void if coloured else ())
+        if self.void_values:
+            mask = np.where(np.isin(mask, self.void_values), IGNORE_LABEL, mask)
         if self.mask_values:
-            mask = _map_values(pair.mask, read_mask(pair.mask), self.mask_values)
-        else:
-            palette = classes.info.palette if classes.coloured else ()
-            mask = read_mask(pair.mask, palette=palette, void=classes.void)
+            mask = _map_values(pair.mask, mask, self.mask_values)
         check_ids(pair.mask, mask, len(classes.info.class_names))
         return mask.astype(np.uint8)
 

@@ -233,3 +233,11 @@ def test_pictures_of_two_types_are_refused(folder, roots):
     assert len(check(Folder(folder=str(folder)), roots).problems) >= 1
     source = Folder(folder=str(folder), normalize='zscore').source('train', roots)
     assert source[0].image.dtype == np.float32
+
+
+def test_void_values_are_ignored(folder, roots):
+    fill(folder, ['a', 'b'], mask=((0, 1, 11),))
+    with pytest.raises(UserError, match=r'11 \(1 pixels\).*--void_values=11'):
+        label_of(folder, roots)
+    assert label_of(folder, roots, void_values=(11,)) == [[0, 1, 255]]
+    assert label_of(folder, roots, void_values=(11,), mask_values=(1, 0)) == [[1, 0, 255]]
