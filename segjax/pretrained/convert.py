@@ -83,10 +83,10 @@ def _say_initial(say: Say, left: Mapping[str, Counterpart], arrays: Mapping) -> 
     """Which layers keep their initial values, and why."""
     layers: dict[str, str] = {}
     for name, there in left.items():
-        layer = name.partition('/')[2].rpartition('/')[0]
-        if there.name in arrays and layer not in layers:
-            layers[layer] = f'{layer} (the file has another shape, {arrays[there.name].shape})'
-        layers.setdefault(layer, layer)
+        path, _, leaf = name.partition('/')[2].rpartition('/')
+        layers.setdefault(path, path)
+        if leaf == 'kernel' and there.name in arrays:
+            layers[path] = f'{path} (the file has another shape, {arrays[there.name].shape})'
     say('These layers start from their initial values: ' + ', '.join(layers.values()) + '.')
 
 

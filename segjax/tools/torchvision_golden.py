@@ -72,8 +72,8 @@ def sample(feature: np.ndarray) -> np.ndarray:
 
 def _features(network: str) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]]:
     """Shapes of the state dict, and a sample of each feature map, by torchvision."""
-    import torch
-    import torchvision
+    import torch  # pyright: ignore[reportMissingImports]
+    import torchvision  # pyright: ignore[reportMissingImports]
 
     options = {'aux_logits': True, 'init_weights': False} if network == 'googlenet' else {}
     model = getattr(torchvision.models, network)(weights=None, **options).eval()
