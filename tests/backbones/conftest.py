@@ -35,13 +35,20 @@ def draw(shapes):
             drawn = rng.normal(0, 0.2, leaf.shape)
         else:
             drawn = rng.normal(0, np.sqrt(2 / np.prod(leaf.shape[:3])), leaf.shape)
-        return jnp.asarray(drawn, jnp.float32)
+        return drawn.astype(np.float32)
 
     def of(model):
         rng = np.random.default_rng(0)
-        return jax.tree_util.tree_map_with_path(functools.partial(value, rng), shapes(model)[1])
+        draw_one = functools.partial(value, rng)
+        return jax.tree_util.tree_map_with_path(draw_one, shapes(model)[1])
 
     return of
+
+
+@pytest.fixture(scope='session')
+def fast_jit():
+    """`jax.jit` without optimisation, which here takes longer than to compute."""
+    return functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 
 
 @pytest.fixture(scope='session')

@@ -43,10 +43,10 @@ def test_the_paper_has_biases_and_a_wide_third_branch(shapes):
     assert branch['bias'].shape == (32,)
 
 
-def test_branches_lie_side_by_side():
+def test_branches_lie_side_by_side(fast_jit):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 6, 4)), jnp.float32)
     module = Inception(Widths(2, 3, 4, 5, 6, 7), 5, ConvUnit)
-    init = jax.jit(module.init_with_output, static_argnums=2)
+    init = fast_jit(module.init_with_output, static_argnums=2)
     y, variables = init(jax.random.key(0), x, False)
     assert y.shape == (1, 5, 6, 2 + 4 + 6 + 7)
     unit = lambda x, p, k: jax.nn.relu(ops.conv(x, p['conv']['kernel'], padding=k // 2))
