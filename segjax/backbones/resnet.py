@@ -167,9 +167,9 @@ class ResNet(nn.Module):
         conv = partial(Conv, use_bias=False, kernel_init=HE_NORMAL_OUT, dtype=self.dtype)
         norm = partial(BatchNorm, self.bn_momentum, self.bn_epsilon, self.dtype)
         x = conv(self.width, 7, stride=2, padding=3, name='conv1')(image)
-        x = features_1 = nn.relu(norm(name='bn1')(x, train=train))  # b h/2 w/2 width
-        features = {'c1': features_1}
-        x = ops.max_pool(x, window=3, stride=2, padding=1)  # b h/4 w/4 width
+        c1 = nn.relu(norm(name='bn1')(x, train=train))  # b h/2 w/2 width
+        features = {'c1': c1}
+        x = ops.max_pool(c1, window=3, stride=2, padding=1)  # b h/4 w/4 width
         for k, samplings in enumerate(self._samplings()):
             name = f'layer{k + 1}'
             stage = Stage(
@@ -190,15 +190,14 @@ class ResNet(nn.Module):
         for first, blocks in zip(plan, BLOCKS[self.depth], strict=True):
             later = Sampling(1, first.rest, first.rest)
             stages.append((first,) + (later,) * (blocks - 1))
-        last = stages.pop()
-        if len(self.multi_grid) < len(last):
-            raise ValueError(
-                f'multi_grid {self.multi_grid} is too short: layer4 has {len(last)} blocks'
-            )
-        stages.append(
-            tuple(
-                Sampling(block.stride, block.dilation * factor, block.rest * factor)
-                for block, factor in zip(last, self.multi_grid, strict=False)
-            )
+        return [*stages[:-1], self._with_grid(stages[-1])]
+
+    def _with_grid(self, samplings: tuple[Sampling, ...]) -> tuple[Sampling, ...]:
+        """Every block's dilations times its factor of the grid."""
+        blocks, grid = len(samplings), self.multi_grid
+        if len(grid) < blocks:
+            raise ValueError(f'multi_grid {grid} is too short: layer4 has {blocks} blocks')
+        return tuple(
+            Sampling(stride, dilation * factor, rest * factor)
+            for (stride, dilation, rest), factor in zip(samplings, grid, strict=False)
         )
-        return stages
