@@ -1,7 +1,6 @@
 """Runs an experiment: python launch.py --exp=NAME [--mode=MODE] [--field=value ...].
 
-Exit codes: 0 done, 2 the user's mistake, 3 predicted but some files were unreadable, 75 stopped by
-a signal and resumable by the same command, 1 anything else.
+Exit codes: 0 done, 2 the user's mistake, 3 some files unreadable, 75 resumable, 1 anything else.
 """
 
 import ast
@@ -18,7 +17,7 @@ USAGE = """\
   python launch.py --exp=fcn8s_shapes                 train and evaluate; no download
   python launch.py --exp=fcn8s_shapes --mode=eval     evaluate its best checkpoint again
   python launch.py --exp=fcn8s_shapes --num_steps=50  any field by name
---list[=WORD] names the experiments; --exp=NAME --help names all fields and options."""
+--list[=WORD] and --list_weights name what there is; --exp=NAME --help names all fields."""
 
 
 def list_experiments(folder: Path, word: str) -> None:
@@ -27,8 +26,7 @@ def list_experiments(folder: Path, word: str) -> None:
     width = max((len(file.stem) for file in files), default=0)
     for file in files:
         doc = ast.get_docstring(ast.parse(file.read_bytes(), str(file))) or ''
-        line = f'{file.stem:{width}}  ' + doc.partition('\n')[0]
-        if word.lower() in line.lower():
+        if word.lower() in (line := f'{file.stem:{width}}  {doc.partition(chr(10))[0]}').lower():
             print(line)
 
 
@@ -50,6 +48,8 @@ def run(argv: list[str], experiments: Path) -> int:
     words = {name: ' '.join(texts) for name, texts in arguments}
     if 'list' in words:
         list_experiments(experiments, words['list'])
+    elif 'list_weights' in words:
+        print(importlib.import_module('segjax.pretrained.table').listing())
     elif words.keys() <= {'help'}:
         print(USAGE)
     else:

@@ -111,7 +111,11 @@ def _first_state(
         return state
     writers.truncate_after(-1)
     if options.weights not in ('', 'none'):
-        state = job.state_of(load_weights(options.weights, job.abstract_state().variables))
+        expected = job.abstract_state().variables
+        fresh = lambda: job.initial_state().variables  # for a head with other classes
+        state = job.state_of(
+            load_weights(options.weights, expected, initial=fresh, say=screen.line)
+        )
         screen.line(f'Starting from {options.weights}.')
     else:
         state = job.initial_state()
