@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -43,10 +45,8 @@ def max_pool(
         pads = ((0, 0, 0), (0, even_h - h, 0), (0, even_w - w, 0), (0, 0, 0))
         lowest = jnp.asarray(-jnp.inf, x.dtype)
         return _max_pool_2x2(lax.pad(x, lowest, pads) if (even_h, even_w) != (h, w) else x)
-    pads = ((0, 0), (padding, padding + over[0]), (padding, padding + over[1]), (0, 0))
-    return lax.reduce_window(
-        x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads
-    )
+    pads = ((0, 0, 0), *((padding, padding + o, 0) for o in over), (0, 0, 0))
+    return _max_pool(lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), pads), window, stride)
 
 
 def _overhang(n: int, window: int, stride: int, padding: int, rounding: str) -> int:
@@ -56,6 +56,42 @@ def _overhang(n: int, window: int, stride: int, padding: int, rounding: str) -> 
     over = (window - n - 2 * padding) % stride
     last_start = n + padding + over - window  # in rows of the image
     return over if last_start < n else 0
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: Array, window: int, stride: int) -> Array:
+    """Without padding; XLA's own gradient is five times slower on a CPU."""
+    dims = (1, window, window, 1), (1, stride, stride, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, *dims, 'VALID')
+
+
+def _max_pool_forward(x: Array, window: int, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    y = _max_pool(x, window, stride)
+    return y, (x, y)
+
+
+def _max_pool_backward(
+    window: int, stride: int, saved: tuple[Array, Array], g: Array
+) -> tuple[Array]:
+    """For each place in a window: the pixels there that are the first maximum take the gradient."""
+    x, y = saved
+    total, zero = jnp.zeros_like(x), jnp.zeros((), g.dtype)
+    taken = jnp.zeros(y.shape, bool)
+    reach = [(n - 1) * stride + 1 for n in y.shape[1:3]]
+    for i, j in np.ndindex(window, window):
+        end = (x.shape[0], i + reach[0], j + reach[1], x.shape[3])
+        first = (lax.slice(x, (0, i, j, 0), end, (1, stride, stride, 1)) == y) & ~taken
+        taken |= first
+        rows, columns = (
+            (at, n - at - covered, stride - 1)
+            for at, n, covered in zip((i, j), x.shape[1:3], reach, strict=True)
+        )
+        part = jnp.where(first, g, jnp.zeros_like(g))
+        total += lax.pad(part, zero, ((0, 0, 0), rows, columns, (0, 0, 0)))
+    return (total,)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 @jax.custom_vjp

@@ -113,10 +113,23 @@ def test_value_and_gradient_equal_those_of_xla(size, rounding):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+@pytest.mark.parametrize('window, stride, padding', [(3, 2, 1), (3, 1, 1), (2, 3, 0), (3, 3, 0)])
+def test_gradients_of_other_windows_equal_those_of_xla(window, stride, padding):
+    x = np.random.default_rng(0).integers(0, 3, (2, 8, 7, 3)).astype(np.float32)
+    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    dims = (1, window, window, 1), (1, stride, stride, 1)
+    pool = partial(ops.max_pool, window=window, stride=stride, padding=padding)
+    xla = lambda x: lax.reduce_window(x, -jnp.inf, lax.max, *dims, pads)
+    total = lambda pool: jax.jit(jax.grad(lambda x: jnp.sum(jnp.square(pool(x) + 1))))
+    found, expected = (total(f)(jnp.asarray(x)) for f in (pool, xla))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_bfloat16_stays_bfloat16():
     x = RAMP.astype(jnp.bfloat16)
-    y, vjp = jax.vjp(lambda x: ops.max_pool(x, rounding='ceil'), x)
-    assert y.dtype == vjp(y)[0].dtype == jnp.bfloat16
+    for window in (2, 3):
+        y, vjp = jax.vjp(lambda x, n=window: ops.max_pool(x, window=n, rounding='ceil'), x)
+        assert y.dtype == vjp(y)[0].dtype == jnp.bfloat16
 
 
 def test_under_jit_and_vmap():
