@@ -67,7 +67,7 @@ def _max_pool(x: Array, window: int, stride: int) -> Array:
 
 def _max_pool_forward(x: Array, window: int, stride: int) -> tuple[Array, tuple[Array, Array]]:
     y = _max_pool(x, window, stride)
-    return y, (x, y)
+    return y, (x, y)  # type: ignore[return-value]  # JAX does not type a custom_vjp with options
 
 
 def _max_pool_backward(

@@ -62,7 +62,7 @@ def _starts(n, window, stride, padding, rounding):
 
 @pytest.mark.parametrize('rounding', ['floor', 'ceil'])
 @pytest.mark.parametrize('window, stride, padding', [(3, 2, 1), (2, 2, 1), (3, 1, 1), (2, 3, 0)])
-@pytest.mark.parametrize('size', [(5, 6), (7, 8), (3, 4)])
+@pytest.mark.parametrize('size', [(5, 6), (3, 4)])
 def test_padding_equals_the_loop(size, window, stride, padding, rounding):
     x = np.random.default_rng(0).normal(-9, 1, (2, *size, 3)).astype(np.float32)
     rows, columns = (_starts(n, window, stride, padding, rounding) for n in size)
