@@ -12,7 +12,6 @@ import functools
 import importlib.util
 import io
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from segjax.files import write_whole
 from segjax.types import IGNORE_LABEL
 
 Palette = Sequence[Sequence[int]]
@@ -413,8 +413,4 @@ def png_bytes(picture: np.ndarray) -> bytes:
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write a picture (uint8 `h w 3`) so that a reader finds the old file or the new one, whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.part')
-    partial.write_bytes(png_bytes(picture))
-    os.replace(partial, path)
+    write_whole(path, png_bytes(picture))

@@ -13,6 +13,7 @@ FILES = sorted((ROOT / 'segjax').rglob('*.py'))
 NETWORK = {'types', 'ops', 'layers', 'backbones', 'models'}
 ROOMS = {
     'types': set(),
+    'files': set(),
     'ops': {'types'},
     'layers': {'types', 'ops'},
     'backbones': {'types', 'ops', 'layers'},
@@ -23,13 +24,13 @@ ROOMS = {
     'data': {'types'},
     'config': {'types'},
     'optim': {'types'},
-    'visualize': {'types'},
+    'visualize': {'types', 'files'},
     'sharding': {'types', 'layers'},
-    'pretrained': NETWORK,
+    'pretrained': NETWORK | {'files'},
     'evaluate': NETWORK | {'losses', 'metrics', 'tasks', 'data', 'sharding'},
     'train': NETWORK
     | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'evaluate'}
-    | {'config', 'optim', 'visualize', 'pretrained'},
+    | {'config', 'files', 'optim', 'visualize', 'pretrained'},
 }
 ROOMS['export'] = ROOMS['evaluate'] | {'pretrained'}
 ROOMS['modes'] = ROOMS['train'] | {'train', 'export'}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segjax.files import write_whole
 from segjax.types import UserError
 
 Variables = Mapping[str, Any]  # a nested dict with arrays at its leaves
@@ -84,23 +84,13 @@ def save_variables(
 
     Raises:
       ValueError: a key contains a slash.
-      OSError: the disk is full, the folder missing or not writable.
+      OSError: the disk is full or the folder not writable.
     """
     from safetensors.numpy import save
 
-    path = Path(path)
     # The library writes the memory of an array as it lies there, whatever its order: C it must be.
     arrays = {name: np.asarray(leaf, order='C') for name, leaf in named_leaves(variables)}
-    content = save(arrays, metadata=dict(metadata or {}))
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        with partial.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, save(arrays, metadata=dict(metadata or {})))
 
 
 def load_variables(path: str | Path) -> dict[str, Any]:

@@ -32,12 +32,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segjax.files import write_whole
 from segjax.train.hashing import (
     DamageError,
     leaf_paths,
     read_manifest,
     verify_manifest,
-    write_atomically,
     write_manifest,
 )
 from segjax.types import UserError
@@ -361,7 +361,7 @@ class Checkpointer:
             if jax.process_index() != 0:
                 return
             try:
-                write_atomically(self._directory / _BEST, json.dumps(new._asdict()) + '\n')
+                write_whole(self._directory / _BEST, json.dumps(new._asdict()).encode())
             except OSError as error:
                 self.failed = f'{self._directory / _BEST} was not written: {error}'
                 _warn(self.failed)

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from segjax.files import write_whole
+
 MANIFEST = 'manifest.json'
 
 
@@ -85,16 +87,6 @@ def _canonical(body: dict[str, Any]) -> str:
     return json.dumps(body, indent=1, sort_keys=True) + '\n'
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the old content or the new one."""
-    partial = path.with_name(f'.{path.name}.partial')
-    with partial.open('w') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
 def write_manifest(directory: Path, *, step: int, leaves: dict[str, list]) -> None:
     """Records size and SHA-256 of every file under `directory` in its `manifest.json`.
 
@@ -111,7 +103,7 @@ def write_manifest(directory: Path, *, step: int, leaves: dict[str, list]) -> No
     }
     # The manifest guards itself too: a wrong shape in it must not pass for a wrong model.
     body['sha256'] = hashlib.sha256(_canonical(body).encode()).hexdigest()
-    write_atomically(directory / MANIFEST, _canonical(body))
+    write_whole(directory / MANIFEST, _canonical(body).encode())
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple
 
 from segjax import config
 from segjax.config import RunOptions
+from segjax.files import write_whole
 from segjax.train import provenance
 from segjax.types import UserError
 
@@ -34,13 +35,7 @@ class RunConfig(NamedTuple):
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file at once or not at all, whatever interrupts it."""
-    part = path.with_name(f'.{path.name}.part')
-    with part.open('w', encoding='utf-8') as file:
-        json.dump(value, file, indent=2)
-        file.write('\n')
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
 def output_folder(options: RunOptions, name: str = '') -> Path:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from segjax.files import write_whole
 from segjax.train.screen import Screen
 from segjax.visualize import png_bytes
 
@@ -43,17 +44,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, even after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.part')
-    with open(partial, 'wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _append(path: Path, content: bytes) -> None:
@@ -177,7 +167,7 @@ class Writers:
             lines = self.metrics_path.read_text(encoding='utf-8', errors='replace').splitlines()
             kept = [line + '\n' for line in lines if _is_before(line, step)]
             if len(kept) < len(lines):
-                _write_whole(self.metrics_path, ''.join(kept).encode())
+                write_whole(self.metrics_path, ''.join(kept).encode())
 
     def scalars(self, step: int, split: str, values: Mapping[str, Any]) -> None:
         """Add the line `{"step": step, "epoch": ..., "split": split, ...}` to metrics.jsonl.
@@ -206,7 +196,7 @@ class Writers:
         for name, picture in pictures.items():
             png, file_name = png_bytes(picture), re.sub(r'[^\w.=+-]+', '_', name)
             with self._attempt('predictions'):
-                _write_whole(folder / f'{file_name}.png', png)
+                write_whole(folder / f'{file_name}.png', png)
             tag, size = f'predictions/{name}', picture.shape[:2]
             self._to_tensorboard(_EventFile.picture, step, tag, png, size)
         return folder
@@ -214,7 +204,7 @@ class Writers:
     def result(self, result: Mapping[str, Any]) -> None:
         """Write result.json, whole or not at all. Raises OSError where that fails."""
         text = json.dumps(plain(result), indent=1, ensure_ascii=False, allow_nan=False)
-        _write_whole(self._workdir / 'result.json', text.encode() + b'\n')
+        write_whole(self._workdir / 'result.json', text.encode() + b'\n')
 
     def close(self) -> None:
         """Write what is still waiting and close the files; harmless when called twice."""

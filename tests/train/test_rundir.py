@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def test_a_new_run_records_fields_and_origin(options):
     assert origin['exp'] == 'tiny'
     assert origin['versions']['jax']
     assert origin['devices']['count'] == 8
-    assert 'pytest' in origin['command']
+    assert origin['command'] == shlex.join(sys.orig_argv)
     assert {'git_sha', 'python', 'time', 'host'} <= origin.keys()
 
 
