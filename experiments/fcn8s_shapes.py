@@ -25,6 +25,6 @@ def experiment() -> Experiment:
         dataset=Shapes(),
         train=TrainPipeline(batch_size=8, crop=(128, 128), transforms=(Flip(),)),
         eval=EvalPipeline(batch_size=8),
-        num_steps=900,
+        num_steps=850,
         eval_every=300,
     )

@@ -124,7 +124,7 @@ def _first_state(
         'Compiling; the first batch is evaluated before training, so that mistakes show now.'
     )
     found = job.evaluate(state, batches=iter([next(job.eval_batches())]))
-    screen.evaluation(0, f'{found.num_images} images of {job.experiment.eval.split}', found.metrics)
+    screen.evaluation(0, f'first batch of {job.experiment.eval.split}', found.metrics)
     return state
 
 
