@@ -1,4 +1,12 @@
-"""FCN-8s on generated shapes, in two minutes on two CPU cores, without a download."""
+"""FCN-8s on generated shapes, in three minutes on two CPU cores, without a download.
+
+    python launch.py --exp=fcn8s_shapes
+
+Val (256 scenes, 6 classes): mean IoU .785, pixel accuracy .956 after 900 steps, seed 0, in 2 min
+39 s on 2 cores of an AMD EPYC (Python 3.11.7, jax 0.10.2), compilation included. The loss is flat
+for the first hundred steps. Colour says nothing about the class: the best class for each of 4096
+colours stays below .3.
+"""
 
 from segjax.data.datasets.shapes import Shapes
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
@@ -25,6 +33,6 @@ def experiment() -> Experiment:
         dataset=Shapes(),
         train=TrainPipeline(batch_size=8, crop=(128, 128), transforms=(Flip(),)),
         eval=EvalPipeline(batch_size=8),
-        num_steps=850,
+        num_steps=900,
         eval_every=300,
     )
