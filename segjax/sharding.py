@@ -19,6 +19,7 @@ from segjax.layers import DATA_AXIS
 from segjax.types import UserError
 
 Tree = Any
+Devices = list[Any]  # of jax.Device
 
 
 class Parallelism(Protocol):
@@ -53,7 +54,7 @@ class ShardedJit(Parallelism):
 
     axis_name = None
 
-    def __init__(self, devices: list[jax.Device] | None = None):
+    def __init__(self, devices: Devices | None = None):
         devices = devices or jax.local_devices()
         self.num_devices = len(devices)
         # Auto axes: the explicit ones that make_mesh defaults to refuse gathers along a sharded
@@ -88,7 +89,7 @@ class Pmap(Parallelism):
 
     axis_name = DATA_AXIS
 
-    def __init__(self, devices: list[jax.Device] | None = None):
+    def __init__(self, devices: Devices | None = None):
         self.devices = devices or jax.local_devices()
         self.num_devices = len(self.devices)
 
@@ -115,7 +116,7 @@ class Pmap(Parallelism):
 
 
 def parallelism(
-    kind: Literal['jit', 'pmap'], batch_size: int, devices: list[jax.Device] | None = None
+    kind: Literal['jit', 'pmap'], batch_size: int, devices: Devices | None = None
 ) -> Parallelism:
     """The chosen one.
 

@@ -39,12 +39,12 @@ class Batch(NamedTuple):
     """
 
     image: Array  # b h w c           uint8 | uint16 | float32
-    label: Array | None = None  # b h w    int32, IGNORE_LABEL where nothing is asked
-    weight: Array | None = None  # b h w   float32, loss weight of each pixel
+    label: Array = None  # b h w    int32, IGNORE_LABEL where nothing is asked
+    weight: Array = None  # b h w   float32, loss weight of each pixel
     instances: Instances | None = None
-    size: Array | None = None  # b 2       int32, height and width of the picture in its canvas
-    image_id: Array | None = None  # b     int32, index of the record in its split
-    valid: Array | None = None  # b        bool, False for rows that only fill up the batch
+    size: Array = None  # b 2       int32, height and width of the picture in its canvas
+    image_id: Array = None  # b     int32, index of the record in its split
+    valid: Array = None  # b        bool, False for rows that only fill up the batch
 
 
 class SegmentationOutput(NamedTuple):

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from segjax import ops
 from segjax.layers import DATA_AXIS
-from segjax.sharding import ShardedJit
+from segjax.sharding import Devices, ShardedJit
 from segjax.tasks import Semantic
 from segjax.types import Array, Batch
 
@@ -76,7 +76,7 @@ class SemanticEvaluation:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         num_classes: int,
-        devices: list[jax.Device] | None = None,
+        devices: Devices | None = None,
     ):
         self._task = task
         self._num_classes = num_classes

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from segjax.data import normalize
 from segjax.data.dataset import Info, Roots, Source
 from segjax.evaluate import Evaluation, SemanticEvaluation
-from segjax.sharding import Parallelism, parallelism
+from segjax.sharding import Devices, Parallelism, parallelism
 from segjax.train.experiment import Experiment, bind
 from segjax.train.state import TrainState, init_state, state_from
 from segjax.train.step import make_train_step
@@ -137,7 +137,7 @@ def make_job(
     *,
     kind: Literal['jit', 'pmap'] = 'jit',
     num_threads: int = 2,
-    devices: list[jax.Device] | None = None,
+    devices: Devices | None = None,
 ) -> Job:
     """Find the data (preparing it when needed) and lay out the devices.
 

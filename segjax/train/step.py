@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -46,7 +47,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         trainable, frozen = split_frozen(state.params, optimizer)
 
-        def objective(trainable: dict) -> tuple[Array, tuple[Scalars, dict]]:
+        def objective(trainable: Any) -> tuple[Array, tuple[Scalars, dict]]:
             variables = {'params': join(trainable, frozen), **state.extra}
             terms, extra = task.loss(model, variables, batch, key)
             # This device's share of sum / count over all devices; the shares add up to the loss.
