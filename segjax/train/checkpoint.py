@@ -349,6 +349,8 @@ class Checkpointer:
                 return False
             self._candidate = new
         self._record_best()
+        if self._thread is None or not self._thread.is_alive():  # else it deletes when it is done
+            self._delete_old()
         return True
 
     def _record_best(self) -> None:

@@ -203,6 +203,16 @@ def test_a_new_best_lets_the_old_one_go(tmp_path):
     assert checkpointer.steps() == [3] and checkpointer.best().step == 3
 
 
+def test_a_new_best_frees_the_old_one_at_once(tmp_path):
+    with save_steps(tmp_path, 1, keep=1) as checkpointer:
+        checkpointer.mark_best(1, 0.1, 'mean_iou')
+        checkpointer.save(2, make_state(2))
+        checkpointer.wait()
+        assert checkpointer.steps() == [1, 2]  # 1 is the best still
+        checkpointer.mark_best(2, 0.2, 'mean_iou')
+        assert checkpointer.steps() == [2]
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
 def test_what_is_not_finite_never_counts_as_best(tmp_path, value):
     checkpointer = save_steps(tmp_path, 1, 2)
