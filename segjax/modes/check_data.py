@@ -12,6 +12,7 @@ from segjax.config import RunOptions
 from segjax.data.check import Report, check
 from segjax.data.dataset import Roots
 from segjax.train.experiment import Experiment
+from segjax.train.rundir import output_folder
 from segjax.train.screen import Screen
 from segjax.train.writers import plain
 from segjax.types import IGNORE_LABEL, Batch, UserError
@@ -30,12 +31,11 @@ def run(experiment: Experiment, options: RunOptions) -> int:
       UserError: data is absent or bad, naming the files; the directory cannot be written.
     """
     screen, roots = Screen(), Roots(options.raw_dir, options.data_dir)
-    folder = Path(options.output) if options.output else options.workdir
     screen.facts({'data': f'{type(experiment.dataset).__name__}; reading every picture and mask'})
     report = check(experiment.dataset, roots)
     _say(screen, report)
+    folder = output_folder(options)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / 'check_data.json').write_text(_json(report), encoding='utf-8')
         if report.problems:
             raise UserError(_complaint(report, folder))
