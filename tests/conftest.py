@@ -6,7 +6,7 @@ import tempfile
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_NUM_CPU_DEVICES'] = '8'
-# Tiny programs take longer to compile than to run: a third of the time without the optimizer.
+# Tiny programs take longer to compile than to run: the optimizer is not worth its time here.
 os.environ['XLA_FLAGS'] = '--xla_backend_optimization_level=0'
 # Programs compiled by tests stay out of the user's own cache.
 os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='segjax-tests-')

@@ -100,7 +100,7 @@ class FCN(nn.Module):
         before each skip from a bilinear start and keeps the last fixed, as section 4.3 says;
         'learned' learns every one.
       dropout: rate after fc6 and fc7.
-      remat: recompute each stage in the backward pass: less memory, a third more time.
+      remat: recompute each stage in the backward pass: less memory, one more forward pass.
       dtype: compute type; parameters and logits are float32.
     """
 

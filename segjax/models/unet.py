@@ -62,7 +62,7 @@ class UNet(nn.Module):
       padding: 'valid' as published (the output lacks `margin` pixels a side), or 'same'.
       norm: 'none' as published, or 'batch': batch normalisation before each ReLU.
       dropout: rate at the end of the contracting path (the last two levels).
-      remat: recompute each level in the backward pass: less memory, a third more time.
+      remat: recompute each level in the backward pass: less memory, one more forward pass.
       dtype: compute type; parameters and logits are float32.
     """
 
