@@ -5,14 +5,20 @@ from __future__ import annotations
 import abc
 import dataclasses
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from segjax.data.bad_samples import BadSamples
 from segjax.data.normalize import zscore
-from segjax.types import Batch, Instances
+from segjax.types import Batch, Instances, UserError
 
 Normalize = Literal['imagenet', 'caffe', 'unit', 'centered', 'zscore']
+
+
+def _field(default: Any) -> Any:
+    """A field that may change within a run: nothing that was computed depends on it."""
+    return dataclasses.field(default=default, metadata={'compared': False})
 
 
 class Roots(NamedTuple):
@@ -45,6 +51,7 @@ class Source(abc.ABC):
     """Random access to decoded, unaugmented samples; safe to read from several threads."""
 
     normalize: Normalize  # how the device will normalise the images
+    bad = BadSamples()  # by default the first bad one stops whatever reads it
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -55,6 +62,9 @@ class Source(abc.ABC):
 
         image `h w c`; label `h w` int32 or None; weight `h w` float32 or None; instances with
         `masks` a tuple of n uint8 arrays, each cropped to its own whole-numbered box, or None.
+
+        Raises:
+          UserError: the sample cannot be read.
         """
 
     @abc.abstractmethod
@@ -92,10 +102,25 @@ class Dataset(abc.ABC):
     Attributes:
       normalize: how images are normalised (normalize.py).
       channels: 1 or 3; pictures are converted.
+      bad_samples: whether a picture or mask that cannot be read stops the run, or is replaced in
+        training by the next one that can be; evaluation always stops. A run that was stopped by one
+        may go on with 'skip', and ends as if it had always been set.
+      max_bad: how many may be replaced.
     """
 
     normalize: Normalize = 'imagenet'
     channels: int = 3
+    bad_samples: Literal['fail', 'skip'] = _field('fail')
+    max_bad: int = _field(20)
+
+    def __post_init__(self):
+        if self.max_bad < 1:
+            raise UserError(f'--max_bad={self.max_bad}: must be at least 1.')
+
+    @property
+    def bad_limit(self) -> int:
+        """How many bad samples may be replaced; 0 for none."""
+        return self.max_bad if self.bad_samples == 'skip' else 0
 
     @abc.abstractmethod
     def info(self, roots: Roots) -> Info:

@@ -27,7 +27,13 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 File = str | os.PathLike | bytes  # where a picture comes from: a file, or the bytes of one
 
 
-def _read_bytes(source: File, name: str) -> bytes:
+def _describe(source: File, name: str) -> str:
+    return name or ('picture in memory' if isinstance(source, bytes) else os.fspath(source))
+
+
+def read_bytes(source: File, name: str = '') -> bytes:
+    """What is in a file. Raises UserError when it cannot be opened or is empty."""
+    name = _describe(source, name)
     if isinstance(source, bytes):
         data = source
     else:
@@ -54,7 +60,7 @@ def _check_extent(image: Image.Image, name: str) -> None:
 
 def _load(source: File, name: str) -> tuple[Image.Image, str]:
     """The decoded, upright picture and its format; any failure is one UserError naming the file."""
-    data = _read_bytes(source, name)
+    data = read_bytes(source, name)
     try:
         image = Image.open(io.BytesIO(data))
         file_format = image.format or ''
@@ -107,10 +113,6 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     if mode in ('P', 'PA', 'CMYK', 'YCbCr', 'LAB', 'HSV', *_RGB_MODES):
         return np.asarray(image if mode == 'RGB' else image.convert('RGB'))
     raise UserError(f'{name}: Pillow mode {mode} is not supported; save it as RGB or gray PNG.')
-
-
-def _describe(source: File, name: str) -> str:
-    return name or ('picture in memory' if isinstance(source, bytes) else os.fspath(source))
 
 
 def read_image(source: File, *, channels: int = 3, name: str = '') -> np.ndarray:

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from segjax.data import records
+from segjax.data.bad_samples import BadSamples
 from segjax.data.dataset import Dataset, Roots, Source, make_sample
-from segjax.data.images import read_image, read_mask
+from segjax.data.images import read_bytes, read_image, read_mask
 from segjax.types import IGNORE_LABEL, Batch, UserError
 
 DOUBTFUL_VALUES = (
@@ -88,11 +89,14 @@ class PairSource(Source):
         self.normalize = dataset.normalize
         self._channels = dataset.channels
         self._records = prepared
+        self.bad = BadSamples(dataset.bad_limit, prepared.bad)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Batch:
+        if index in self._records.bad:
+            raise UserError(self._records.bad[index])
         features = self._records[index]
         name = features['name'].decode()
         image = read_image(features['image'], channels=self._channels, name=name)
@@ -148,18 +152,31 @@ class PairedDataset(Dataset):
         self, split: str, roots: Roots, values: dict[Path, set[int]], first: dict[str, Path]
     ) -> Iterator[records.Record]:
         """The records of a split; `values` and `first` are shared by all splits."""
-        for pair in self.pairs(split, roots):
-            data = pair.image.read_bytes()
-            image = read_image(data, name=str(pair.image))  # a bad file is better found now
-            check_type(pair.image, image, first, self.normalize)
-            label = self.read_label(pair, roots)
-            check_sizes(pair, image, label)
-            values[pair.mask] = set(np.unique(label).tolist())
-            features = {'name': str(pair.image).encode(), 'image': data, 'label': _encode(label)}
-            height, width = label.shape
-            yield records.Record(size=(height, width), features=features)
+        bad = BadSamples(self.bad_limit)
+        for index, pair in enumerate(self.pairs(split, roots)):
+            try:
+                record, label = self._example(pair, roots, first)
+                values[pair.mask] = set(np.unique(label).tolist())
+            except UserError as error:  # better found now than in the midst of training
+                bad.note(index, error)
+                features = {'name': str(pair.image).encode(), 'image': b'', 'label': b''}
+                record = records.Record(size=(1, 1), features=features, error=str(error))
+            yield record
         if doubtful := self.doubtful(values):
             raise UserError(f'{doubtful[0]}: {DOUBTFUL_VALUES}')
+
+    def _example(
+        self, pair: Pair, roots: Roots, first: dict[str, Path]
+    ) -> tuple[records.Record, np.ndarray]:
+        """The record of a pair, and its label; `first` is what check_type takes."""
+        data = read_bytes(pair.image)
+        image = read_image(data, name=str(pair.image))
+        check_type(pair.image, image, first, self.normalize)
+        label = self.read_label(pair, roots)
+        check_sizes(pair, image, label)
+        features = {'name': str(pair.image).encode(), 'image': data, 'label': _encode(label)}
+        height, width = label.shape
+        return records.Record(size=(height, width), features=features), label
 
     def _prepare(self, target: Path, roots: Roots) -> None:
         splits = [s for s in self.splits(roots) if self.pairs(s, roots)]
@@ -206,9 +223,11 @@ class PairedDataset(Dataset):
     def source(self, split: str, roots: Roots) -> Source:
         prepared = self._prepared(roots)
         try:
-            return PairSource(self, records.Records(prepared, split))
+            source = PairSource(self, records.Records(prepared, split))
         except KeyError:
             raise UserError(
                 f'{self.raw_folder(roots)}: there is no split {split!r}, only '
                 f'{", ".join(self.splits(roots))}.'
             ) from None
+        source.bad.check()
+        return source

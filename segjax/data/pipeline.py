@@ -74,6 +74,23 @@ def _load(source: Source, index: int) -> Batch:
         raise
 
 
+def load_readable(source: Source, index: int) -> Batch:
+    """Sample `index`; in place of a bad one the next that can be read, if it may be replaced.
+
+    Which one that is follows from the files alone, so a batch remains a function of (seed, step).
+
+    Raises:
+      UserError: a sample is bad, and none or no more may be replaced.
+    """
+    for shift in range(len(source)):
+        place = (index + shift) % len(source)
+        try:
+            return _load(source, place)
+        except UserError as error:
+            source.bad.note(place, error)
+    raise UserError(f'None of {len(source)} samples can be read; the last: {source.bad[place]}')
+
+
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng((seed, _PERMUTATION, epoch)).permutation(length)
@@ -157,7 +174,7 @@ class TrainPipeline:
         epoch, position = divmod(number, len(source))
         index = int(_permutation(seed, epoch, len(source))[position])
         rng = np.random.default_rng((seed, _SAMPLE, number))
-        return self._augment(_load(source, index), source, rng, fill)
+        return self._augment(load_readable(source, index), source, rng, fill)
 
     def _choose_window(self, sample: Batch, warp: Warp, rng: np.random.Generator) -> Warp:
         """A crop of the canvas, by chance within the limit on a class's share."""
@@ -285,8 +302,16 @@ class EvalPipeline:
           shard: (index, count): of each count * rows records, this host takes its `rows`.
           fill: raw value of the padding, a channel; by default what the source normalises to 0.
           num_threads: batches made at a time.
+
+        Raises:
+          UserError: a sample is bad; here, none is ever replaced.
         """
         index, count = shard
+        if bad := [i for i in self.indices(source) if i in source.bad]:
+            raise UserError(
+                f'The split {self.split} is evaluated, and {len(bad)} of its samples cannot be '
+                f'read (--bad_samples=skip is for training alone): {source.bad[bad[0]]}'
+            )
         groups = self.groups(source, rows * count)
 
         def make(number: int) -> Batch:

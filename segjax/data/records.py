@@ -32,6 +32,7 @@ class Record(NamedTuple):
 
     size: tuple[int, int]
     features: dict[str, bytes]
+    error: str = ''  # why it holds nothing: the raw file could not be read
 
 
 def digest(*parts: object) -> str:
@@ -69,8 +70,10 @@ def _quiet_tfds():
             sys.modules['tensorflow'] = None  # type: ignore[assignment]
 
 
-def _make_builder(tfds, name: str, features: Sequence[str], splits: Mapping[str, Iterable], sizes):
-    """A TFDS builder class for these splits; `sizes[split]` is filled while it writes."""
+def _make_builder(
+    tfds, name: str, features: Sequence[str], splits: Mapping[str, Iterable], sizes, bad
+):
+    """A TFDS builder class; `sizes[split]` and `bad[split]` are filled while it writes."""
     from tensorflow_datasets.core import registered
 
     with registered.skip_registration():  # two folders may be prepared in one process
@@ -89,6 +92,8 @@ def _make_builder(tfds, name: str, features: Sequence[str], splits: Mapping[str,
             def _generate_examples(self, split):  # pyright: ignore
                 for index, record in enumerate(splits[split]):
                     sizes[split].append(record.size)
+                    if record.error:
+                        bad[split][index] = record.error
                     yield index, record.features
 
     Builder.name = name
@@ -99,10 +104,11 @@ def _write(
     folder: Path, name: str, features: Sequence[str], splits: Mapping[str, Iterable[Record]]
 ) -> None:
     sizes: dict[str, list] = {split: [] for split in splits}
+    bad: dict[str, dict[int, str]] = {split: {} for split in splits}
     with _quiet_tfds() as tfds:
-        builder = _make_builder(tfds, name, features, splits, sizes)
+        builder = _make_builder(tfds, name, features, splits, sizes, bad)
         builder(data_dir=os.fspath(folder), file_format='array_record').download_and_prepare()
-    (folder / name / _INDEX).write_text(json.dumps({'sizes': sizes}))
+    (folder / name / _INDEX).write_text(json.dumps({'sizes': sizes, 'bad': bad}))
 
 
 def prepare(
@@ -186,13 +192,19 @@ def _example_message() -> type:
 
 
 class Records:
-    """Random access to the prepared records of one split, from several threads at once."""
+    """Random access to the prepared records of one split, from several threads at once.
+
+    Attributes:
+      sizes: (height, width) of each.
+      bad: {index: why it holds nothing}.
+    """
 
     def __init__(self, folder: Path, split: str):
         """Opens `split` of a folder that is_complete()."""
         self._folder = folder
         index = json.loads((folder / _INDEX).read_text())
         self.sizes: list[tuple[int, int]] = [(h, w) for h, w in index['sizes'][split]]
+        self.bad = {int(i): text for i, text in index.get('bad', {}).get(split, {}).items()}
         self._records = _open_split(folder, split)
         _example_message()  # built here, by one thread
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from segjax.data import normalize
 from segjax.data.dataset import Info, Roots, Source
+from segjax.data.pipeline import load_readable
 from segjax.evaluate import Evaluation, SemanticEvaluation
 from segjax.sharding import Devices, Parallelism, parallelism
 from segjax.train.experiment import Experiment, bind
@@ -153,7 +154,7 @@ def make_job(
             raise UserError(f'the split {pipeline.split!r} has no images')
     statistics = normalize.statistics(
         experiment.dataset.normalize,
-        train_source[0].image.dtype,
+        load_readable(train_source, 0).image.dtype,
         channels=experiment.dataset.channels,
     )
     mean, std = statistics

@@ -136,6 +136,8 @@ def _log(
         step, e.num_steps, loss=scalars['loss'], learning_rate=scalars['learning_rate'], speed=speed
     )
     values = {**scalars, 'images_per_s': speed.images_per_s, 'wait': speed.wait}
+    if job.train_source.bad.may_be_replaced:
+        values['bad_samples'] = len(job.train_source.bad)
     writers.scalars(step, 'train', {'epoch': step / job.steps_per_epoch, **values})
 
 

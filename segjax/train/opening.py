@@ -25,11 +25,13 @@ def describe_job(screen: Screen, job: Job) -> None:
     costs = layer_costs(e.model, job.image_shape)
     params, macs = sum(c.params for c in costs), sum(c.macs for c in costs)
     size = 'x'.join(map(str, job.image_shape[1:3]))
-    split = e.eval.split
+    split, bad = e.eval.split, len(job.train_source.bad)
+    replaced = f' ({bad} of them bad, replaced)' if bad else ''
     screen.facts(
         {
-            'data': f'{type(e.dataset).__name__}: {len(job.train_source)} images to train, '
-            f'{len(job.eval_source)} to evaluate ({split}), {len(job.info.class_names)} classes',
+            'data': f'{type(e.dataset).__name__}: {len(job.train_source)} images to train'
+            f'{replaced}, {len(job.eval_source)} to evaluate ({split}), '
+            f'{len(job.info.class_names)} classes',
             'model': f'{type(e.model).__name__}: {quantity(params)} parameters, '
             f'{macs / 1e9:.3g} GMAC at {size}',
         }
