@@ -62,6 +62,11 @@ class Confusion:
         """The share of each class in the labelled pixels."""
         return _divide(self.counts.sum(1), self.counts.sum())
 
+    @property
+    def mean_iou_over_all(self) -> float:
+        """The mean IoU as ADE20K's evaluation has it: a class that occurs nowhere counts as 0."""
+        return float(np.nan_to_num(self.iou).mean())
+
     def compute(self) -> dict[str, float]:
         """`mean_iou`, `pixel_accuracy`, `mean_accuracy`, `fw_iou` (weighted by frequency).
 
