@@ -7,8 +7,10 @@ from segjax.data.dataset import Roots
 from segjax.pretrained.initial import load_weights
 from segjax.train import machine, opening, report
 from segjax.train.checkpoint import Checkpointer
+from segjax.train.compilations import watch_compilations
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
+from segjax.train.memory import explain_out_of_memory
 from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Screen
 from segjax.train.state import TrainState
@@ -25,9 +27,11 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
     opening.describe_job(screen, job)
-    state, origin = _state(job, options)
+    state, origin = find_state(job, options)
     screen.facts({'weights': origin})
-    found = job.evaluate(state, samples=6 if options.pictures else 0)
+    devices = job.parallel.num_devices
+    with watch_compilations(screen.warn), explain_out_of_memory(experiment, devices):
+        found = job.evaluate(state, samples=6 if options.pictures else 0)
     report.class_table(screen, job, found, step=int(state.step))
     screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
     folder = output_folder(options, 'eval')
@@ -47,8 +51,11 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     return 0
 
 
-def _state(job: Job, options: RunOptions) -> tuple[TrainState, str]:
-    """The state to evaluate and where it is from."""
+def find_state(job: Job, options: RunOptions) -> tuple[TrainState, str]:
+    """The state to evaluate and where it is from: --weights, else a checkpoint of the run.
+
+    Raises UserError when there is none.
+    """
     if options.weights not in ('', 'none'):
         variables = load_weights(options.weights, job.abstract_state().variables)
         return job.state_of(variables), options.weights
