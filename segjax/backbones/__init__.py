@@ -7,10 +7,10 @@ from segjax.backbones.alexnet import AlexNet, CaffeNet
 from segjax.backbones.googlenet import GoogLeNet
 from segjax.backbones.mobilenet import MobileNetV2, MobileNetV3Large
 from segjax.backbones.resnet import ResNet
-from segjax.backbones.vgg import VGG16
+from segjax.backbones.vgg import VGG
 
 __all__ = [
-    'VGG16',
+    'VGG',
     'AlexNet',
     'CaffeNet',
     'GoogLeNet',

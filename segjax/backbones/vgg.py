@@ -1,8 +1,9 @@
-"""VGG16, the thirteen convolutional layers.
+"""VGG11 and VGG16, the convolutional layers.
 
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table
-1, column D: five stages of 3x3 convolutions with ReLU, each closed by a 2x2 max pooling. Differs by
-option: batch normalisation after each convolution (torchvision's vgg16_bn), and other widths.
+1, columns A and D: five stages of 3x3 convolutions with ReLU, each closed by a 2x2 max pooling.
+Differs by option: batch normalisation after each convolution (torchvision's vgg16_bn), and other
+widths.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 from segjax import ops
 from segjax.layers import BatchNorm, Conv
 
-CONVS = (2, 2, 3, 3, 3)  # convolutions of each stage, table 1 column D
+CONVS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}  # of each stage, table 1 columns A and D
 
 
 class VGGStage(nn.Module):
@@ -45,16 +46,18 @@ class VGGStage(nn.Module):
         return ops.max_pool(x, rounding='ceil')
 
 
-class VGG16(nn.Module):
-    """VGG16 without its classifier.
+class VGG(nn.Module):
+    """VGG without its classifier.
 
     Attributes:
+      depth: layers with weights, three fully connected ones of the classifier among them.
       widths: channels of the five stages.
       norm: 'none' as published, 'batch' for batch normalisation before each ReLU.
       remat: recompute each stage in the backward pass instead of keeping its activations.
       dtype: compute type.
     """
 
+    depth: Literal[11, 16]
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
     norm: Literal['none', 'batch'] = 'none'
     remat: bool = False
@@ -65,7 +68,8 @@ class VGG16(nn.Module):
         stage_type = nn.remat(VGGStage, static_argnums=(2,)) if self.remat else VGGStage
         features = {}
         x = image
-        for k, (convs, width) in enumerate(zip(CONVS, self.widths, strict=True), start=1):
-            stage = stage_type(k, convs, width, self.norm, self.dtype, name=f'stage{k}')
+        convs = CONVS[self.depth]
+        for k, (count, width) in enumerate(zip(convs, self.widths, strict=True), start=1):
+            stage = stage_type(k, count, width, self.norm, self.dtype, name=f'stage{k}')
             x = features[f'c{k}'] = stage(x, train)  # b h/2^k w/2^k width
         return features

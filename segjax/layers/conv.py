@@ -14,11 +14,14 @@ HE_NORMAL = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 
 
 def bilinear_init(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-    """Bilinear interpolation on the diagonal of a `2s 2s k k` kernel, zero between classes."""
+    """Bilinear interpolation on the diagonal of a kernel `2s 2s k k` or `2s-1 2s-1 k k`.
+
+    Zero between classes.
+    """
     del key
     side, _, inputs, outputs = shape
-    diagonal = jnp.eye(inputs, outputs, dtype=dtype)
-    return jnp.einsum('ij,km->ijkm', jnp.asarray(ops.bilinear_kernel(side // 2), dtype), diagonal)
+    line = jnp.asarray(ops.bilinear_kernel((side + 1) // 2, odd=side % 2 == 1), dtype)
+    return jnp.einsum('ij,km->ijkm', line, jnp.eye(inputs, outputs, dtype=dtype))
 
 
 class Conv(nn.Module):

@@ -25,14 +25,20 @@ def resize_bilinear(
     return _along(image, 1, h, size[0], align_corners)
 
 
-def bilinear_kernel(stride: int) -> np.ndarray:
-    """The `2s x 2s` kernel with which a transposed convolution of an even stride s interpolates.
+def bilinear_kernel(stride: int, *, odd: bool = False) -> np.ndarray:
+    """The kernel with which a transposed convolution of stride s interpolates.
 
-    `k[a, b] = (1 - |a - c| / s) (1 - |b - c| / s)` with centre `c = s - 1/2`; with padding s/2 the
-    result is `resize_bilinear` by the factor s, but for the border, where zeros are mixed in.
-    Long, Shelhamer, Darrell, "Fully Convolutional Networks", section 3.3.
+    `k[a, b] = (1 - |a - c| / s) (1 - |b - c| / s)` with centre `c = s - 1/2` in a kernel of 2s x 2s
+    for an even stride: with padding s/2 the result is `resize_bilinear` by the factor s, but for
+    the border, where zeros are mixed in. Long, Shelhamer, Darrell, "Fully Convolutional Networks",
+    section 3.3.
+
+    Args:
+      odd: `c = s - 1` in a kernel of 2s-1 x 2s-1, which gives the inputs themselves at every s-th
+        output.
     """
-    line = 1 - np.abs(np.arange(2 * stride) - (stride - 0.5)) / stride
+    side = 2 * stride - odd
+    line = 1 - np.abs(np.arange(side) - (side - 1) / 2) / stride
     return np.outer(line, line).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""VGG16: the paper's layers, its strides, and the options."""
+"""VGG11 and VGG16: the paper's layers, its strides, and the options."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from segjax.backbones import VGG16
+from segjax.backbones import VGG
 
 NARROW = (2, 3, 4, 5, 6)
 
@@ -23,14 +23,16 @@ def _outputs(model, size, *, train=False):
     return jax.eval_shape(apply, variables, image)
 
 
-def test_parameters_of_the_paper():
-    leaves = jax.tree.leaves(_init_shapes(VGG16())['params'])
-    assert sum(leaf.size for leaf in leaves) == 14_714_688
-    assert len(leaves) == 2 * 13
+@pytest.mark.parametrize(('depth', 'count'), [(11, 9_220_480), (16, 14_714_688)])
+def test_parameters_of_the_paper(depth, count):
+    """With 123,642,856 of the classifier 133 and 138 million, as table 2 has them."""
+    leaves = jax.tree.leaves(_init_shapes(VGG(depth))['params'])
+    assert sum(leaf.size for leaf in leaves) == count
+    assert len(leaves) == 2 * (depth - 3)
 
 
 def test_names_are_those_of_the_released_network():
-    names = flatten_dict(_init_shapes(VGG16(NARROW))['params'], sep='/')
+    names = flatten_dict(_init_shapes(VGG(16, NARROW))['params'], sep='/')
     convs = [
         f'stage{k}/conv{k}_{i}' for k, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)
     ]
@@ -38,7 +40,7 @@ def test_names_are_those_of_the_released_network():
 
 
 def test_batch_normalisation_takes_the_place_of_the_bias():
-    variables = _init_shapes(VGG16(NARROW, norm='batch'))
+    variables = _init_shapes(VGG(16, NARROW, norm='batch'))
     params = flatten_dict(variables['params'], sep='/')
     assert not [name for name in params if name.startswith('conv') and name.endswith('bias')]
     stage = {'conv1_1/kernel', 'conv1_2/kernel'}
@@ -50,7 +52,7 @@ def test_batch_normalisation_takes_the_place_of_the_bias():
 @pytest.mark.parametrize('norm', ['none', 'batch'])
 @pytest.mark.parametrize('size', [(64, 96), (37, 65), (1, 1)])
 def test_level_k_has_stride_2_to_the_k_rounded_up(norm, size):
-    features = _outputs(VGG16(NARROW, norm=norm), size)
+    features = _outputs(VGG(16, NARROW, norm=norm), size)
     for k, width in enumerate(NARROW, start=1):
         h, w = (-(-side // 2**k) for side in size)
         assert features[f'c{k}'].shape == (2, h, w, width)
@@ -58,13 +60,13 @@ def test_level_k_has_stride_2_to_the_k_rounded_up(norm, size):
 
 
 def test_bfloat16_features():
-    features = _outputs(VGG16(NARROW, norm='batch', dtype='bfloat16'), (32, 32), train=True)
+    features = _outputs(VGG(16, NARROW, norm='batch', dtype='bfloat16'), (32, 32), train=True)
     assert {feature.dtype for feature in features.values()} == {jnp.dtype('bfloat16')}
 
 
 def test_rematerialisation_changes_neither_output_nor_gradient():
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 2, 2, 4)).astype(np.float32))
-    model = VGG16((4,) * 5)
+    model = VGG(16, (4,) * 5)
     rng = np.random.default_rng(1)
     # Positive, so that no ReLU is dead.
     draw = lambda leaf: jnp.asarray(rng.uniform(0, 0.2, leaf.shape).astype(np.float32))

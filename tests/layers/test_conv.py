@@ -77,3 +77,5 @@ def test_bilinear_init_lies_on_the_diagonal(key):
     assert kernel.shape == (4, 4, 3, 3)
     for i, j in np.ndindex(3, 3):
         np.testing.assert_array_equal(kernel[..., i, j], ops.bilinear_kernel(2) * (i == j))
+    odd = np.asarray(bilinear_init(key, (63, 63, 1, 1)))[..., 0, 0]
+    np.testing.assert_array_equal(odd, ops.bilinear_kernel(32, odd=True))

@@ -10,7 +10,7 @@ import pytest
 from segjax import ops
 from segjax.layers.conv import bilinear_init
 from segjax.models import FCN
-from segjax.models.fcn import CROP, interpolate
+from segjax.models.fcn import CROP, TRUNKS, interpolate
 
 NARROW = {'padding': 'caffe', 'widths': (1, 2, 3, 4, 5), 'fc_features': 6}
 
@@ -95,7 +95,7 @@ def test_crops_lay_all_maps_over_the_same_points():
         return np.array([slope / s, offset - slope / s * (s - 0.5)])
 
     def cropped(cells, name):
-        return cells + np.array([0, CROP[name] * cells[0]])
+        return cells + np.array([0, (CROP | {'upscore32': TRUNKS['vgg'].crop})[name] * cells[0]])
 
     pixels = [1, 0]
     np.testing.assert_allclose(cropped(upsampled(fc6, 32), 'upscore32'), pixels)

@@ -93,6 +93,7 @@ def test_bilinear_kernel_by_hand():
     assert kernel[0].tolist() == [0.0625, 0.1875, 0.1875, 0.0625]
     assert kernel[1].tolist() == [0.1875, 0.5625, 0.5625, 0.1875]
     np.testing.assert_array_equal(kernel, kernel[::-1, ::-1].T)
+    assert ops.bilinear_kernel(2, odd=True)[0].tolist() == [0.25, 0.5, 0.25]
 
 
 @pytest.mark.parametrize('stride', [2, 4, 8, 16, 32])
@@ -100,6 +101,9 @@ def test_bilinear_kernels_sum_to_the_square_of_the_stride(stride):
     kernel = ops.bilinear_kernel(stride)  # 4, 64, 256, 1024 for the kernels 4, 16, 32, 64 of FCN
     assert kernel.shape == (2 * stride, 2 * stride)
     assert kernel.sum() == pytest.approx(stride**2, rel=1e-6)
+    odd = ops.bilinear_kernel(stride, odd=True)  # 1024 for the kernel 63 of FCN-AlexNet
+    assert odd.shape == (2 * stride - 1, 2 * stride - 1)
+    assert odd.sum() == pytest.approx(stride**2, rel=1e-6)
 
 
 @pytest.mark.parametrize('stride', [2, 4, 8])

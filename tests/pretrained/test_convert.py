@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from segjax import ops
-from segjax.backbones import VGG16
+from segjax.backbones import VGG
 from segjax.models import FCN, UNet
 from segjax.pretrained import convert, export_arrays, load_arrays
 from segjax.types import UserError
@@ -83,7 +83,7 @@ def numpy_classifier(c5, arrays):
 
 def test_the_encoder_computes_what_torchvision_defines(key):
     arrays = vgg16_arrays()
-    model = VGG16(WIDTHS)
+    model = VGG(16, WIDTHS)
     variables = convert(model, arrays, layout='torchvision', say=silent)
     image = np.asarray(jax.random.normal(key, (1, 64, 64, 3)))
     apply = jax.jit(lambda v, x: model.apply(v, x, train=False))
@@ -140,7 +140,7 @@ def test_back_and_there_to_the_bit(fields):
 
 
 def test_batch_normalisation_is_numbered_as_torchvision_numbers_it():
-    model = VGG16(WIDTHS, norm='batch')
+    model = VGG(16, WIDTHS, norm='batch')
     variables = random_variables(model)
     names = set(export_arrays(model, variables, layout='torchvision'))
     convs = (0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40)  # of vgg16_bn
@@ -151,13 +151,13 @@ def test_batch_normalisation_is_numbered_as_torchvision_numbers_it():
 
 def test_num_batches_tracked_is_harmless_and_all_else_is_not():
     harmless = {'features.1.num_batches_tracked': np.array(3)}
-    convert(VGG16(WIDTHS), vgg16_arrays() | harmless, layout='torchvision', say=silent)
+    convert(VGG(16, WIDTHS), vgg16_arrays() | harmless, layout='torchvision', say=silent)
     arrays = vgg16_arrays() | {'features.99.weight': np.zeros((1, 2), np.float32)}
     arrays['features.0.weight'] = arrays['features.0.weight'][:, :2]
     arrays['features.2.bias'] = arrays['features.2.bias'] * np.nan
     del arrays['features.28.bias']
     with pytest.raises(UserError) as error:
-        convert(VGG16(WIDTHS), arrays, layout='torchvision')
+        convert(VGG(16, WIDTHS), arrays, layout='torchvision')
     lines = str(error.value).splitlines()
     assert lines[1:-1] == [
         '  misshapen: features.0.weight: params/stage1/conv1_1/kernel needs (2, 3, 3, 3), '
@@ -207,7 +207,9 @@ def conv1_1(variables, image):
 
 def test_a_grey_picture_gives_what_its_rgb_copy_gives(key):
     grey, rgb = (
-        convert(VGG16(WIDTHS), vgg16_arrays(), layout='torchvision', channels=channels, say=silent)
+        convert(
+            VGG(16, WIDTHS), vgg16_arrays(), layout='torchvision', channels=channels, say=silent
+        )
         for channels in (1, 3)
     )
     image = jax.random.normal(key, (1, 8, 8, 1))
@@ -217,7 +219,7 @@ def test_a_grey_picture_gives_what_its_rgb_copy_gives(key):
 
 def test_weights_trained_on_bgr_see_rgb_pictures(key):
     arrays = vgg16_arrays()
-    model = VGG16(WIDTHS)
+    model = VGG(16, WIDTHS)
     bgr = convert(model, arrays, layout='torchvision', channel_order='bgr', say=silent)
     plain = convert(model, arrays, layout='torchvision', say=silent)
     image = jax.random.normal(key, (1, 8, 8, 3))
@@ -229,7 +231,7 @@ def test_weights_trained_on_bgr_see_rgb_pictures(key):
 
 def test_half_precision_files_give_float32_parameters():
     half = {name: array.astype(np.float16) for name, array in vgg16_arrays().items()}
-    variables = convert(VGG16(WIDTHS), half, layout='torchvision', say=silent)
+    variables = convert(VGG(16, WIDTHS), half, layout='torchvision', say=silent)
     kernel = variables['params']['stage1']['conv1_1']['kernel']
     assert kernel.dtype == jnp.float32
     expected = half['features.0.weight'].astype(np.float32).transpose(2, 3, 1, 0)
@@ -238,7 +240,7 @@ def test_half_precision_files_give_float32_parameters():
 
 def test_unknown_layouts_and_models_are_named():
     with pytest.raises(UserError, match="no layout 'keras'"):
-        convert(VGG16(WIDTHS), {}, layout='keras')
+        convert(VGG(16, WIDTHS), {}, layout='keras')
     with pytest.raises(UserError, match=r'knows no model with the arrays params/down1'):
         convert(UNet(2, widths=(2, 3)), {}, layout='torchvision')
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from segjax.backbones import (
-    VGG16,
+    VGG,
     AlexNet,
     CaffeNet,
     GoogLeNet,
@@ -27,7 +27,7 @@ from segjax.types import UserError
 
 FILE = Path(__file__).with_name('torchvision_golden.npz')
 ENCODERS = {
-    'vgg16': VGG16(),
+    'vgg16': VGG(16),
     'alexnet': AlexNet(),
     'googlenet': GoogLeNet(),
     'resnet18': ResNet(18),
