@@ -7,7 +7,9 @@ the field `low` of the first transform. Imports no JAX: the command line answers
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import os
 import re
 import sys
@@ -18,7 +20,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from segjax.types import UserError
 
-Mode = Literal['train', 'eval', 'summary', 'check_data', 'benchmark']  # segjax/modes/NAME.py
+# segjax/modes/NAME.py
+Mode = Literal['train', 'eval', 'summary', 'check_data', 'benchmark', 'compare']
 
 CACHE = Path('~/.cache/segjax')
 
@@ -49,6 +52,8 @@ class RunOptions:
     Empty: what the experiment says."""
     checkpoint: str = 'best'
     """Which checkpoint to evaluate: best, latest or a step."""
+    runs: tuple[str, ...] = ()
+    """compare: the run directories to draw side by side, as in --runs=A,B,C."""
     raw_dir: Path = dataclasses.field(
         default_factory=lambda: _folder('SEGJAX_RAW_DIR', CACHE / 'raw')
     )
@@ -59,6 +64,15 @@ class RunOptions:
     """Prepared records; may be deleted at any time (env SEGJAX_DATA_DIR)."""
     parallelism: Literal['jit', 'pmap'] = 'jit'
     """How several devices share a step; both give the same answer within float tolerance."""
+    distributed: Literal['auto', 'off'] = 'auto'
+    """Join the processes of a cluster where there is one (segjax/train/README.md), or run alone."""
+    start_timeout: int = 300
+    """Seconds in which the processes of a cluster must find one another."""
+    heartbeat_timeout: int = 30
+    """Seconds of silence after which a process of a cluster counts as lost and all others end."""
+    step_timeout: int = 1800
+    """Seconds that a step, a batch of an evaluation or a checkpoint may take, compilation included;
+    then the process prints where it hangs and ends. 0 waits for ever."""
     input: str = ''
     """Input size HEIGHTxWIDTH for summary and benchmark. Empty: the experiment's own."""
     output: str = ''
@@ -69,6 +83,8 @@ class RunOptions:
     """Steps between two lines of progress."""
     checkpoint_every: int = 200
     """Steps between two checkpoints; the best and the last are always kept."""
+    max_skips: int = 3
+    """Steps in a row that are skipped when loss or gradient is NaN or infinite; then it stops."""
     keep: int = 2
     """Number of latest checkpoints to keep, beside the best."""
     num_threads: int = 2
@@ -81,9 +97,12 @@ class RunOptions:
     def __post_init__(self):
         for name in ('workdir', 'raw_dir', 'data_dir'):
             object.__setattr__(self, name, Path(getattr(self, name)).expanduser())
-        for name in ('log_every', 'checkpoint_every', 'keep', 'num_threads'):
+        positive = ('log_every', 'checkpoint_every', 'keep', 'num_threads')
+        for name in (*positive, 'start_timeout', 'heartbeat_timeout'):
             if getattr(self, name) < 1:
                 raise UserError(f'--{name}={getattr(self, name)}: must be at least 1.')
+        if self.max_skips < 0:
+            raise UserError(f'--max_skips={self.max_skips}: must be at least 0.')
         if self.checkpoint not in ('best', 'latest') and not self.checkpoint.isdecimal():
             raise UserError(f'--checkpoint={self.checkpoint}: takes best, latest or a step.')
         if self.input and not re.fullmatch(r'[1-9]\d*x[1-9]\d*', self.input):
@@ -220,6 +239,41 @@ def restore(experiment: NodeT, flat: Mapping[str, Any]) -> NodeT:
             + '\nBring back the experiment as it was, or name another run with --workdir=DIR.'
         )
     return replace(experiment, {path: _tuples(value) for path, value in flat.items()})
+
+
+def _find_class(name: str) -> Any:
+    """The dataclass of a full name; nothing outside segjax is imported for it."""
+    module, _, attribute = name.rpartition('.')
+    if module.startswith('segjax.'):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    found = getattr(sys.modules.get(module), attribute, None)
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise UserError(f'{name}: there is no such class; it was made by other code than this.')
+    return found
+
+
+def build(flat: Mapping[str, Any]) -> Any:
+    """The object that flatten wrote as `flat`, made from its classes without another to start from.
+
+    A field that `flat` does not know has the default of its class. Raises UserError when a class or
+    a field is no longer there.
+    """
+    parts: dict[str, Any] = {}
+    for path, value in flat.items():
+        name, dot, rest = path.partition('.')
+        if dot:
+            parts.setdefault(name, {})[rest] = value
+        else:
+            parts[name] = _tuples(value)
+    values = {k: build(v) if isinstance(v, dict) else v for k, v in parts.items()}
+    if 'class' not in values:  # a tuple, its parts named 0, 1, ...
+        return tuple(values[str(i)] for i in range(len(values)))
+    made = _find_class(values.pop('class'))
+    try:
+        return made(**values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{made.__name__} cannot be made as it was: {error}') from error
 
 
 def uncompared(experiment: Any) -> set[str]:

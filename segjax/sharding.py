@@ -1,7 +1,8 @@
-"""One step on all local devices: by `jit` over a mesh with a sharded batch, or by `pmap`.
+"""One step on all devices: by `jit` over a mesh with a sharded batch, or by `pmap`.
 
 Both give the numbers of a single device, up to the order of additions. The pure step is the same
-function; only where the batch is cut differs.
+function; only where the batch is cut differs. With several processes the mesh spans the devices of
+all of them, and each process gives its own rows of the batch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from segjax import processes
 from segjax.layers import DATA_AXIS
 from segjax.types import UserError
 
@@ -55,7 +57,7 @@ class ShardedJit(Parallelism):
     axis_name = None
 
     def __init__(self, devices: Devices | None = None):
-        devices = devices or jax.local_devices()
+        devices = devices or processes.devices()
         self.num_devices = len(devices)
         # Auto axes: the explicit ones that make_mesh defaults to refuse gathers along a sharded
         # batch.
@@ -64,10 +66,16 @@ class ShardedJit(Parallelism):
         self.sharded = NamedSharding(self.mesh, P(DATA_AXIS))
 
     def place_state(self, state: Tree) -> Tree:
-        return jax.device_put(state, self.replicated)
+        return self._put(state, self.replicated)
 
     def place_batch(self, batch: Tree) -> Tree:
-        return jax.device_put(batch, self.sharded)
+        return self._put(batch, self.sharded)
+
+    def _put(self, tree: Tree, sharding: NamedSharding) -> Tree:
+        if sharding.is_fully_addressable:
+            return jax.device_put(tree, sharding)
+        put = jax.make_array_from_process_local_data
+        return jax.tree.map(lambda x: put(sharding, np.asarray(x)), tree)
 
     def compile(self, step: Callable) -> Callable:
         return jax.jit(
@@ -78,7 +86,9 @@ class ShardedJit(Parallelism):
         )
 
     def gather_state(self, state: Tree) -> Tree:
-        return state
+        if self.replicated.is_fully_addressable:
+            return state
+        return jax.tree.map(lambda x: x.addressable_data(0), state)  # every device holds it whole
 
     def first(self, tree: Tree) -> Tree:
         return tree
@@ -121,8 +131,10 @@ def parallelism(
     """The chosen one.
 
     Raises:
-      UserError: the batch cannot be cut into equal parts.
+      UserError: the batch cannot be cut into equal parts, or `pmap` with several processes.
     """
+    if kind == 'pmap' and jax.process_count() > 1:
+        raise UserError('--parallelism=pmap is for one process; several need --parallelism=jit.')
     chosen = {'jit': ShardedJit, 'pmap': Pmap}[kind](devices)
     if batch_size % chosen.num_devices:
         n = chosen.num_devices

@@ -14,6 +14,7 @@ NETWORK = {'types', 'ops', 'layers', 'backbones', 'models'}
 ROOMS = {
     'types': set(),
     'files': set(),
+    'processes': {'types'},
     'ops': {'types'},
     'layers': {'types', 'ops'},
     'backbones': {'types', 'ops', 'layers'},
@@ -25,11 +26,11 @@ ROOMS = {
     'config': {'types'},
     'optim': {'types'},
     'visualize': {'types', 'files'},
-    'sharding': {'types', 'layers'},
+    'sharding': {'types', 'layers', 'processes'},
     'pretrained': NETWORK | {'files'},
-    'evaluate': NETWORK | {'losses', 'metrics', 'tasks', 'data', 'sharding'},
+    'evaluate': NETWORK | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'processes'},
     'train': NETWORK
-    | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'evaluate'}
+    | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'processes', 'evaluate'}
     | {'config', 'files', 'optim', 'visualize', 'pretrained'},
 }
 ROOMS['export'] = ROOMS['evaluate'] | {'pretrained'}

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from segjax import ops
+from segjax import ops, processes
 from segjax.layers import DATA_AXIS
 from segjax.sharding import Devices, ShardedJit
 from segjax.tasks import Semantic
@@ -65,7 +65,7 @@ class SemanticEvaluation:
     Args:
       mean, std: normalisation of the image, in its own units.
       num_classes: of the data, the background among them.
-      devices: default: all local ones.
+      devices: default: all of this process.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SemanticEvaluation:
     ):
         self._task = task
         self._num_classes = num_classes
-        self._place = ShardedJit(devices)
+        self._place = ShardedJit(devices or jax.local_devices())
         self._on_cpu = self._place.mesh.devices.flat[0].platform == 'cpu'
 
         def score(variables: dict, batch: Batch) -> dict[str, Array]:
@@ -108,7 +108,7 @@ class SemanticEvaluation:
         batches: Iterable[Batch],
         *,
         sample_ids: frozenset[int] = frozenset(),
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[], object] = lambda: None,
     ) -> Evaluation:
         """Evaluate; each image of `batches` counts once.
 
@@ -132,7 +132,34 @@ class SemanticEvaluation:
             evaluator.update({name: np.asarray(scores[name])[batch.valid] for name in kept})
             if sample_ids.intersection(ids.tolist()):
                 samples += _samples(batch, np.asarray(scores['prediction']), sample_ids)
+        if jax.process_count() > 1:
+            evaluator, seen, samples = self._gather(evaluator, seen, samples)
         return Evaluation(evaluator.compute(), evaluator, len(seen), samples)
+
+    def _gather(
+        self, evaluator: Any, seen: set[int], samples: list[Sample]
+    ) -> tuple[Any, set[int], list[Sample]]:
+        """What all processes found, on each of them."""
+        everyone = processes.gather({**evaluator.scores, 'seen': np.array(sorted(seen), np.int64)})
+        evaluator = self._task.evaluator(self._num_classes)
+        all_seen: set[int] = set()
+        for scores in everyone:
+            ids = scores.pop('seen').tolist()
+            if twice := sorted(all_seen.intersection(ids)):
+                raise ValueError(f'images {twice} came twice')
+            all_seen.update(ids)
+            evaluator.update(scores)
+        arrays = {
+            f'{i}/{name}': np.asarray(part)
+            for i, sample in enumerate(samples)
+            for name, part in sample._asdict().items()
+        }
+        gathered = [
+            Sample(**{name: found[f'{i}/{name}'] for name in Sample._fields})
+            for found in processes.gather(arrays)
+            for i in range(len(found) // len(Sample._fields))
+        ]
+        return evaluator, all_seen, [s._replace(image_id=int(s.image_id)) for s in gathered]
 
 
 def _samples(batch: Batch, prediction: np.ndarray, wanted: frozenset[int]) -> list[Sample]:

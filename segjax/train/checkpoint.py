@@ -13,7 +13,8 @@ bits as wrong weights, casts float32 to bfloat16 without a word and offers empty
 latest step. Leaves are stored flat under their path, so the kinds of the tree's nodes do not
 matter.
 
-Every process of a job makes the same calls; process 0 alone writes manifests, renames and deletes.
+Of several processes only process 0 saves and restores, and needs to see the directory; it hands on
+what it has read (`processes.from_first`).
 """
 
 from __future__ import annotations
@@ -114,13 +115,27 @@ def _restore_args(leaf: Any):
     )
 
 
+def _alone():
+    """Keeps Orbax from waiting for the other processes of a job."""
+    import orbax.checkpoint as ocp
+
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
+
+
+def _handler():
+    import orbax.checkpoint as ocp
+
+    return ocp.PyTreeCheckpointHandler(multiprocessing_options=_alone())
+
+
 def _read(directory: Path, like: Any) -> Any:
     """The state in `directory`, which is known to hold the leaves of `like`."""
     import orbax.checkpoint as ocp
 
     leaves = leaf_paths(like)
     restore_args = {p: _restore_args(leaf) for p, leaf in leaves.items() if math.prod(leaf.shape)}
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+    with ocp.Checkpointer(_handler(), multiprocessing_options=_alone()) as reader:
         stored = reader.restore(
             directory.absolute(), args=ocp.args.PyTreeRestore(restore_args=restore_args)
         )
@@ -141,7 +156,9 @@ def _start_saving(directory: Path, state: Any) -> Callable[[], None]:
 
     # Orbax refuses arrays without elements; their shape and dtype in the manifest say it all.
     leaves = {path: leaf for path, leaf in leaf_paths(state).items() if leaf.size}
-    writer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+    if jax.process_count() > 1:  # Orbax takes no arrays of a single process, but NumPy's
+        leaves = {path: np.array(leaf, copy=True) for path, leaf in leaves.items()}
+    writer = ocp.AsyncCheckpointer(_handler(), multiprocessing_options=_alone())
     writer.save(directory.absolute(), args=ocp.args.PyTreeSave(leaves))
 
     def finish() -> None:
@@ -151,15 +168,6 @@ def _start_saving(directory: Path, state: Any) -> Callable[[], None]:
             writer.close()
 
     return finish
-
-
-def _agree(step: int) -> int:
-    """The step that process 0 chose, on every process."""
-    if jax.process_count() == 1:
-        return step
-    from jax.experimental import multihost_utils
-
-    return int(multihost_utils.broadcast_one_to_all(np.int32(step)))
 
 
 def _sync_directory(directory: Path) -> None:
@@ -180,18 +188,20 @@ class Checkpointer:
     Args:
       directory: `runs/NAME/checkpoints`; made when needed.
       keep: how many of the latest checkpoints to keep, beside the best one; at least 1.
+      muted: save nothing: what the processes beside process 0 have.
 
     Attributes:
       failed: why the last save failed, or ''. A failed save never raises: training goes on, the
         next save tries again, and the caller decides what a failure at the very end means.
     """
 
-    def __init__(self, directory: str | os.PathLike, *, keep: int = 2):
+    def __init__(self, directory: str | os.PathLike, *, keep: int = 2, muted: bool = False):
         if keep < 1:
             raise ValueError(f'keep must be at least 1, not {keep}')
         self.failed = ''
         self._directory = Path(directory)
         self._keep = keep
+        self._muted = muted
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards _candidate and best.json
         self._candidate: Best | None = None  # to be the best as soon as its step is committed
@@ -256,6 +266,8 @@ class Checkpointer:
         Raises:
           TypeError: a leaf is not an array.
         """
+        if self._muted:
+            return
         self.wait()
         leaves = _describe(state)
         if self._candidate and self._candidate.step != step:
@@ -288,8 +300,6 @@ class Checkpointer:
 
     def _prepare(self, step: int) -> None:
         """Makes the directory, removes leftovers of a crash and what stands in the way."""
-        if jax.process_index() != 0:
-            return
         self._directory.mkdir(parents=True, exist_ok=True)
         if not self._cleaned:
             for prefix in (_SAVING, _DELETING):
@@ -306,10 +316,9 @@ class Checkpointer:
         """In the background: waits for Orbax, adds the manifest, commits, tidies up."""
         try:
             finish()
-            if jax.process_index() == 0:
-                write_manifest(self._saving(step), step=step, leaves=leaves)
-                os.rename(self._saving(step), self._path(step))  # the commit
-                _sync_directory(self._directory)
+            write_manifest(self._saving(step), step=step, leaves=leaves)
+            os.rename(self._saving(step), self._path(step))  # the commit
+            _sync_directory(self._directory)
             self.failed = ''
         except Exception as error:  # see save
             self._fail(step, error)
@@ -323,8 +332,7 @@ class Checkpointer:
             f'checkpoint {self._path(step)} was not saved: {type(error).__name__}: {reason}'
         )
         _warn(f'{self.failed}. Earlier ones are intact; the next save tries again.')
-        if jax.process_index() == 0:
-            self._remove_leftovers(_SAVING)
+        self._remove_leftovers(_SAVING)
 
     # Best and oldest
 
@@ -340,6 +348,8 @@ class Checkpointer:
           whether `value` is the best so far.
         """
         new = Best(step, float(value), name, higher_is_better)
+        if self._muted:
+            return False
         with self._lock:
             present = self._candidate or self.best()
             if not math.isfinite(new.value):
@@ -360,8 +370,6 @@ class Checkpointer:
             if new is None or new.step not in self.steps():
                 return
             self._candidate = None
-            if jax.process_index() != 0:
-                return
             try:
                 write_whole(self._directory / _BEST, json.dumps(new._asdict()).encode())
             except OSError as error:
@@ -370,8 +378,6 @@ class Checkpointer:
 
     def _delete_old(self) -> None:
         """Deletes all but the latest `keep` and the best; never the step just committed."""
-        if jax.process_index() != 0:
-            return
         steps = self.steps()
         best = self.best()
         for step in steps[: -self._keep]:
@@ -406,7 +412,7 @@ class Checkpointer:
             damaged; or the checkpoint has other leaves, shapes or dtypes than `like`.
         """
         self.wait()
-        step = _agree(self._choose(which) if jax.process_index() == 0 else -1)
+        step = self._choose(which)
         if step < 0:
             return None
         directory = self._path(step)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import io
 import itertools
 import json
 import os
@@ -19,7 +20,7 @@ import socket
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from segjax import config
+from segjax import config, processes
 from segjax.config import RunOptions
 from segjax.files import write_whole
 from segjax.train import provenance
@@ -204,9 +205,23 @@ def _open_locked(workdir: Path, options: RunOptions, experiment: Any, lock: IO[s
 def open_run(options: RunOptions, experiment: Any) -> Run:
     """Opens options.workdir to train `experiment` in it, new or where it was left.
 
-    Raises UserError when the directory cannot be written, is in use by another process, or holds a
-    run with other fields (those marked compared=False may differ).
+    Of several processes only process 0 touches the directory; the others are told what it found.
+    Raises UserError, on all of them, when the directory cannot be written, is in use by another
+    process, or holds a run with other fields (those marked compared=False may differ).
     """
+    opened: list[Run] = []
+
+    def open_here() -> dict[str, Any]:
+        opened.append(_open_here(options, experiment))
+        return {'is_new': opened[0].is_new, 'result': opened[0].result}
+
+    told = processes.on_first(open_here)
+    if opened:
+        return opened[0]
+    return Run(options.workdir, **told, kept=None, lock=io.StringIO())  # nothing to let go of
+
+
+def _open_here(options: RunOptions, experiment: Any) -> Run:
     workdir = options.workdir
     with contextlib.ExitStack() as stack:
         try:

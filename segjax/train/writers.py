@@ -137,14 +137,19 @@ class Writers:
         *,
         tensorboard: bool = True,
         warn: Callable[[str], None] | None = None,
+        muted: bool = False,
     ):
-        """Takes an existing run directory; `warn` is told, once for each file, what went wrong."""
+        """Takes an existing run directory; `warn` is told, once for each file, what went wrong.
+
+        Of several processes only one writes; those of the others are `muted`.
+        """
+        self._muted = muted
         self._workdir = Path(workdir)
         self._tensorboard, self._purge_step = tensorboard, -1
         self._events: _EventFile | None = None
         self._pending: list[bytes] = []
         self._warn, self._warned = warn or Screen().warn, set[str]()
-        if self.metrics_path.exists():
+        if self.metrics_path.exists() and not muted:
             with self._attempt('metrics.jsonl'):
                 _cut_half_line(self.metrics_path)
 
@@ -161,7 +166,7 @@ class Writers:
         """
         self._close_events()
         self._purge_step = step + 1
-        if not self.metrics_path.exists():
+        if self._muted or not self.metrics_path.exists():
             return
         with self._attempt('metrics.jsonl'):
             lines = self.metrics_path.read_text(encoding='utf-8', errors='replace').splitlines()
@@ -175,6 +180,8 @@ class Writers:
         Values are numbers of Python, numpy or JAX; NaN and infinities become null. TensorBoard gets
         them as `split/name`.
         """
+        if self._muted:
+            return
         line = {'step': int(step), 'epoch': None, 'split': split, **plain(values)}
         if line['epoch'] is None:
             del line['epoch']
