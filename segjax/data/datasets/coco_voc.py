@@ -20,7 +20,9 @@ import numpy as np
 
 from segjax.data.dataset import Info, Roots, Source, color_map
 from segjax.data.datasets.voc import CLASSES, note_incomplete
+from segjax.data.images import MAX_PIXELS
 from segjax.data.pairs import Pair, PairedDataset
+from segjax.data.segmentations import draw_segmentation
 from segjax.types import IGNORE_LABEL, UserError
 
 # COCO's category of each class of VOC; 0, which no annotation has, for the background.
@@ -29,12 +31,23 @@ MIN_AREA = 1000  # pixels, of a training picture's objects together
 NUM_VAL = 5000  # pictures of val2017
 
 _SPLITS = ('train', 'val')
+_NOT_COCO = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class _Picture(NamedTuple):
     file_name: str
     size: tuple[int, int]  # height, width
     objects: list[dict[str, Any]]  # the annotations of VOC's categories
+
+
+def _picture(image: dict[str, Any], objects: list[dict[str, Any]]) -> _Picture:
+    name, height, width = image['file_name'], image['height'], image['width']
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f'file_name {name!r:.80} is no name of a file')
+    whole = type(height) is type(width) is int
+    if not (whole and min(height, width) > 0 and height * width <= MAX_PIXELS):
+        raise ValueError(f'{name}: {width!r:.20} x {height!r:.20} is no size of a picture')
+    return _Picture(name, (height, width), objects)
 
 
 @functools.lru_cache(maxsize=2)
@@ -46,35 +59,39 @@ def _parse(path: Path, modified: int) -> dict[str, _Picture]:
         objects = collections.defaultdict(list)
         for annotation in content['annotations']:
             if annotation['category_id'] in CATEGORIES:
-                objects[annotation['image_id']].append(annotation)
-        return {
-            str(image['id']): _Picture(
-                image['file_name'], (image['height'], image['width']), objects[image['id']]
-            )
-            for image in content['images']
-        }
-    except (ValueError, KeyError, TypeError) as error:
+                known = {name: annotation[name] for name in ('category_id', 'segmentation')}
+                known |= {'id': annotation.get('id'), 'area': float(annotation['area'])}
+                objects[annotation['image_id']].append(known)
+        pictures = {str(i['id']): _picture(i, objects[i['id']]) for i in content['images']}
+        if len(pictures) < len(content['images']):
+            raise ValueError('two pictures of one id')
+        return pictures
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise UserError(
             f"{path}: is not one of COCO's instances_*.json ({error!r}); unpack it again."
         ) from error
 
 
-def _draw(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """The pixels of an object, `h w` bool: the union of its polygons, or a crowd's run lengths."""
-    from pycocotools import mask as coco_mask
+def draw_label(
+    objects: list[dict[str, Any]], size: tuple[int, int], *, name: str = 'annotation'
+) -> np.ndarray:
+    """The label `h w` uint8 of a picture's annotations: VOC's ids, IGNORE_LABEL where two meet.
 
-    if not segmentation:
-        return np.zeros(size, bool)
-    pixels = coco_mask.decode(coco_mask.frPyObjects(segmentation, *size))
-    return pixels.any(axis=2) if pixels.ndim == 3 else pixels.astype(bool)
-
-
-def draw_label(objects: list[dict[str, Any]], size: tuple[int, int]) -> np.ndarray:
-    """The label `h w` uint8 of a picture's annotations: VOC's ids, IGNORE_LABEL where two meet."""
+    Raises:
+      UserError: the outline of an object is broken; `name` and the object's id are named.
+    """
     label = np.zeros(size, np.uint8)
     covered = np.zeros(size, np.int32)
     for annotation in objects:
-        pixels = _draw(annotation['segmentation'], size)
+        described = f'{name}, object {annotation.get("id")}'
+        pixels = draw_segmentation(annotation['segmentation'], size, name=described)
         label[pixels] = CATEGORIES.index(annotation['category_id'])
         covered += pixels
     label[covered > 1] = IGNORE_LABEL
@@ -149,7 +166,7 @@ class CocoVoc(PairedDataset):
         del roots
         annotations = pair.mask.parent
         picture = _parse(annotations, annotations.stat().st_mtime_ns)[pair.mask.name]
-        return draw_label(picture.objects, picture.size)
+        return draw_label(picture.objects, picture.size, name=str(pair.mask))
 
     def source(self, split: str, roots: Roots) -> Source:
         source = super().source(split, roots)
