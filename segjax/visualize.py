@@ -368,6 +368,50 @@ def _class_keys(
     return keys
 
 
+class Compared(NamedTuple):
+    """One picture of a comparison; its image may be smaller than its label."""
+
+    image: np.ndarray  # h w c, any dtype
+    label: np.ndarray  # h w
+    predictions: Sequence[np.ndarray]  # h w each
+    caption: str = ''
+
+
+def comparison(
+    rows: Sequence[Compared],
+    titles: Sequence[str],
+    *,
+    subtitles: Sequence[str] = (),
+    class_names: Sequence[str],
+    palette: Palette,
+) -> np.ndarray:
+    """`image | ground truth | prediction | prediction | ...`, a row an image; uint8 `h w 3`.
+
+    Each prediction has a title, and a subtitle if there are any, above its column, and its mean IoU
+    over the classes that occur in this one image below. Figure 4 of FCN (Shelhamer et al.), of any
+    number of networks.
+    """
+    if not rows:
+        raise ValueError('a comparison needs at least one row')
+    shapes = [_display_size(*row.label.shape) for row in rows]
+    column = max(160, *(width for _, width in shapes))
+    strips = [_titles(['image', 'ground truth', *titles], column, bold=True)]
+    if subtitles:
+        strips.append(_titles(['', '', *subtitles], column))
+    width = strips[0].shape[1]
+    for row, shape in zip(rows, shapes, strict=True):
+        maps = [_resize_label(label, shape) for label in (row.label, *row.predictions)]
+        cells = [_resize_image(row.image, shape), *(colorize(label, palette) for label in maps)]
+        ious = [list(image_iou(row.label, p).values()) for p in row.predictions]
+        keys = _class_keys(np.stack([row.label, *row.predictions]), class_names, palette, {})
+        strips.append(_abreast(cells, column))
+        strips.append(
+            _titles([row.caption, '', *(f'{np.mean(i):.3f}' if i else '' for i in ious)], column)
+        )
+        strips.append(_legend(keys, width))
+    return _frame(_stack(strips, GAP))
+
+
 def contact_sheet(
     images: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],

@@ -120,6 +120,30 @@ def test_restore_refuses_other_classes(now, named):
         config.restore(now, config.flatten(Experiment()))
 
 
+def test_build_inverts_flatten_with_nothing_to_start_from():
+    changed = Experiment(
+        model=Block(width=7), train=Pipeline(crop=(8, 8), transforms=(Flip('h'),)), num_steps=3
+    )
+    flat = json.loads(json.dumps(config.flatten(changed)))
+    assert config.build(flat) == changed
+    del flat['train.crop'], flat['train.transforms.0.axis']
+    assert config.build(flat).train == Pipeline(transforms=(Flip(),))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'train.class': 'segjax.data.gone.Pipeline'}, 'segjax.data.gone.Pipeline: there is no'),
+        ({'train.class': 'subprocess.Popen'}, 'Popen: there is no such class'),
+        ({'train.class': 'os.system'}, 'os.system: there is no such class'),
+        ({'train.lost': 3}, 'Pipeline cannot be made as it was: .*lost'),
+    ],
+)
+def test_build_makes_nothing_but_dataclasses_that_are_there(changes, message):
+    with pytest.raises(UserError, match=message):
+        config.build(config.flatten(Experiment()) | changes)
+
+
 def test_replace_changes_only_what_is_named():
     new = config.replace(Experiment(), {'model.block.width': 9, 'train.transforms.0.low': 0.2})
     assert new.model.block.width == 9

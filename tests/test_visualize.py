@@ -118,6 +118,28 @@ def test_panel_without_ground_truth_has_two_columns():
     assert width[0] - width[1] == 256 + visualize.GAP
 
 
+def test_comparison_puts_every_prediction_in_a_column_of_its_own():
+    label = np.zeros((256, 256), int)
+    predictions = [np.full((256, 256), i) for i in range(3)]
+    void = np.full((256, 256), IGNORE_LABEL)
+    image = np.full((128, 128, 3), 77, np.uint8)
+    rows = [
+        visualize.Compared(image, label, predictions, 'a'),
+        visualize.Compared(image, void, predictions),
+    ]
+    picture = visualize.comparison(
+        rows,
+        ['one', 'two', 'three'],
+        subtitles=['.1', '.2', '.3'],
+        class_names=NAMES,
+        palette=PALETTE,
+    )
+    step, y = 256 + visualize.GAP, 20 + 2 * 30 + 100  # margin, two lines of titles, inside a cell
+    seen = [picture[y, visualize.MARGIN + i * step + 128].tolist() for i in range(5)]
+    assert seen == [[77] * 3, [0] * 3, *map(list, PALETTE)]
+    assert picture.shape[1] == 2 * visualize.MARGIN + 5 * step - visualize.GAP
+
+
 def test_captions_are_shortened_to_what_tells_pictures_apart():
     assert visualize._tail('/data/raw/camvid/train/0016E5_07080.png') == (
         'camvid/train/0016E5_07080.png'

@@ -1,0 +1,157 @@
+"""--mode=compare: image | ground truth | run | run | ..., the same images for every run.
+
+    python launch.py --mode=compare --exp=fcn8s_shapes --runs=RUN1,RUN2,RUN3
+
+Each run is made from its own config.json, so networks of any kind can stand side by side; their
+data must be the same. --eval.split and --eval.limit hold for all runs, --checkpoint too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from segjax import config
+from segjax.config import RunOptions
+from segjax.data.dataset import Roots
+from segjax.evaluate import Evaluation, Sample
+from segjax.modes.eval import find_state
+from segjax.train import machine, opening, report
+from segjax.train.checkpoint import Checkpointer
+from segjax.train.experiment import Experiment
+from segjax.train.job import Job, make_job
+from segjax.train.rundir import output_folder, read_config, write_json
+from segjax.train.screen import Screen, share
+from segjax.train.writers import plain
+from segjax.types import UserError
+from segjax.visualize import Compared, comparison, write_png
+
+NUM_IMAGES = 6
+METRICS = ('mean_iou', 'pixel_accuracy', 'mean_accuracy', 'fw_iou')
+
+
+class _Evaluated(NamedTuple):
+    """A run with what its evaluation found."""
+
+    folder: Path
+    job: Job
+    step: int
+    found: Evaluation
+
+    @property
+    def samples(self) -> list[Sample]:
+        return sorted(self.found.samples, key=lambda sample: sample.image_id)
+
+
+def _find_runs(words: Sequence[str]) -> list[Path]:
+    """The directories that --runs names; a comma may part two names or belong to one."""
+    if not words:
+        raise UserError(
+            'Which runs? Write --runs=RUN1,RUN2, the directories of finished trainings.'
+        )
+    found, first = [], 0
+    while first < len(words):
+        ends = range(len(words), first, -1)  # the longest name first: runs/NAME/stride=8,seed=1
+        paths = {end: Path(','.join(words[first:end])).expanduser() for end in ends}
+        end = next((end for end, path in paths.items() if (path / 'config.json').is_file()), None)
+        if end is None:
+            raise UserError(f'--runs: {paths[first + 1]} holds no run: it has no config.json.')
+        found.append(paths[end])
+        first = end
+    return found
+
+
+def _titles(folders: Sequence[Path]) -> list[str]:
+    """The last part of each path, or all of it where two have the same."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Evaluated:
+    """Split and number of images are those of `experiment`, all else is the run's own."""
+    own: Experiment = config.build(read_config(folder).fields)
+    asked = experiment.eval
+    pipeline = dataclasses.replace(own.eval, split=asked.split, limit=asked.limit)
+    own = dataclasses.replace(own, eval=pipeline)
+    roots = Roots(options.raw_dir, options.data_dir)
+    job = make_job(own, roots, kind=options.parallelism, num_threads=options.num_threads)
+    saved = Checkpointer(folder / 'checkpoints').steps()
+    source = dataclasses.replace(options, workdir=folder, weights='' if saved else str(folder))
+    state, _ = find_state(job, source)
+    return _Evaluated(folder, job, int(state.step), job.evaluate(state, samples=NUM_IMAGES))
+
+
+def _check_same_data(first: _Evaluated, other: _Evaluated) -> None:
+    """Raises UserError unless both runs have the same classes and saw the same pictures."""
+    same = first.job.info.class_names == other.job.info.class_names
+    same = same and first.found.num_images == other.found.num_images
+    for a, b in zip(first.samples, other.samples, strict=True) if same else ():
+        same = same and a.image_id == b.image_id and np.array_equal(a.label, b.label)
+    if not same:
+        raise UserError(
+            f'{first.folder} and {other.folder} have other data, so they cannot be compared: '
+            f'classes, pictures or labels differ.'
+        )
+
+
+def _draw(titles: Sequence[str], runs: Sequence[_Evaluated]) -> np.ndarray:
+    first = runs[0]
+    rows = [
+        Compared(
+            sample.image,
+            sample.label,
+            [run.samples[i].prediction for run in runs],
+            first.job.eval_source.name(sample.image_id),
+        )
+        for i, sample in enumerate(first.samples)
+    ]
+    return comparison(
+        rows,
+        titles,
+        subtitles=[f'mean IoU {share(run.found.metrics["mean_iou"])}' for run in runs],
+        class_names=first.job.info.class_names,
+        palette=first.job.info.palette,
+    )
+
+
+def _describe(run: _Evaluated) -> dict[str, object]:
+    return {
+        'run': str(run.folder),
+        'step': run.step,
+        'metrics': run.found.metrics,
+        'protocol': report.protocol(run.job, run.found),
+    }
+
+
+def run(experiment: Experiment, options: RunOptions) -> int:
+    """Evaluate all runs, print their metrics, write comparison.png and compare.json; the exit code.
+
+    Raises:
+      UserError: a run is not there, has no weights, or has other data than the first.
+    """
+    screen = Screen()
+    folders = _find_runs(options.runs)
+    machine.prepare()
+    opening.describe_devices(screen)
+    runs: list[_Evaluated] = []
+    for folder in folders:
+        screen.facts({'run': str(folder)})
+        runs.append(_evaluate(folder, experiment, options))
+        _check_same_data(runs[0], runs[-1])
+    titles = _titles(folders)
+    split = runs[0].job.experiment.eval.split
+    screen.heading(f'{split}, {runs[0].found.num_images} images')
+    rows = [
+        (title, str(run.step), *(share(run.found.metrics[name]) for name in METRICS))
+        for title, run in zip(titles, runs, strict=True)
+    ]
+    screen.table(('run', 'step', *(name.replace('_', ' ') for name in METRICS)), rows)
+    target = output_folder(options, 'compare')
+    write_png(target / 'comparison.png', _draw(titles, runs))
+    write_json(target / 'compare.json', plain([_describe(run) for run in runs]))
+    screen.facts({'written to': str(target / 'comparison.png')})
+    return 0

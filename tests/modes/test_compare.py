@@ -1,0 +1,88 @@
+"""--mode=compare: several runs, one table, the same images side by side."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segjax import config
+from segjax.config import RunOptions
+from segjax.modes import compare, train
+from segjax.modes import eval as evaluation
+from segjax.types import UserError
+
+
+def options(workdir, **changes):
+    return RunOptions(exp='tiny', workdir=workdir, pictures=False, tensorboard=False, **changes)
+
+
+@pytest.fixture(scope='module')
+def runs(tiny, tmp_path_factory):
+    """Two finished runs of other seeds, one with a comma in its name."""
+    root = tmp_path_factory.mktemp('runs')
+    folders = [root / 'tiny', root / 'eval_every=4,seed=1']
+    other = dataclasses.replace(tiny, eval_every=4, seed=1)
+    for experiment, folder in zip((tiny, other), folders, strict=True):
+        assert train.run(experiment, options(folder)) == 0
+    return folders
+
+
+def words(*folders):
+    """As the command line splits them."""
+    return tuple(','.join(map(str, folders)).split(','))
+
+
+def test_each_run_has_the_metrics_of_its_own_evaluation(tiny, runs, tmp_path, capsys):
+    asked = options(tmp_path / 'out', runs=words(*runs))
+    assert compare.run(tiny, asked) == 0
+    found = json.loads((tmp_path / 'out/compare/compare.json').read_text())
+    assert [entry['run'] for entry in found] == [str(folder) for folder in runs]
+    for entry, folder in zip(found, runs, strict=True):
+        fields = json.loads((folder / 'config.json').read_text())
+        fields.pop('run')
+        assert evaluation.run(config.build(fields), options(folder)) == 0
+        alone = json.loads((folder / 'eval/eval.json').read_text())
+        assert entry['metrics'] == alone['metrics']['val']
+        assert (entry['step'], entry['protocol']) == (alone['step'], alone['protocol'])
+    printed = capsys.readouterr().out
+    assert 'val, 8 images' in printed
+    assert f'{found[1]["metrics"]["mean_iou"]:.3f}' in printed
+    picture = np.asarray(Image.open(tmp_path / 'out/compare/comparison.png'))
+    assert picture.shape[1] > 4 * 160
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+
+
+def test_the_model_folder_serves_where_checkpoints_were_deleted(tiny, runs, tmp_path):
+    kept = tmp_path / 'kept'
+    shutil.copytree(runs[0], kept, ignore=shutil.ignore_patterns('checkpoints'))
+    assert compare.run(tiny, options(tmp_path, runs=words(runs[0], kept))) == 0
+    first, second = json.loads((tmp_path / 'compare/compare.json').read_text())
+    assert first['metrics'] == second['metrics']
+
+
+def test_limit_and_output_are_those_of_the_command(tiny, runs, tmp_path):
+    few = config.replace(tiny, {'eval.limit': 3})
+    asked = options(tmp_path / 'unused', runs=words(runs[0]), output=str(tmp_path / 'there'))
+    assert compare.run(few, asked) == 0
+    (found,) = json.loads((tmp_path / 'there/compare.json').read_text())
+    assert found['protocol']['images'] == 3
+    assert not (tmp_path / 'unused').exists()
+
+
+def test_runs_with_other_data_are_refused(tiny, runs, tmp_path):
+    other = tmp_path / 'other'
+    shutil.copytree(runs[0], other)
+    fields = json.loads((other / 'config.json').read_text())
+    (other / 'config.json').write_text(json.dumps(fields | {'dataset.scene_seed': 99}))
+    with pytest.raises(UserError, match='have other data, so they cannot be compared'):
+        compare.run(tiny, options(tmp_path, runs=words(runs[0], other)))
+
+
+def test_what_is_no_run_is_named(tiny, runs, tmp_path):
+    with pytest.raises(UserError, match='Which runs'):
+        compare.run(tiny, options(tmp_path))
+    with pytest.raises(UserError, match=r'nowhere holds no run'):
+        compare.run(tiny, options(tmp_path, runs=words(runs[1], 'nowhere')))
