@@ -42,7 +42,7 @@ class _Picture(NamedTuple):
 
 def _picture(image: dict[str, Any], objects: list[dict[str, Any]]) -> _Picture:
     name, height, width = image['file_name'], image['height'], image['width']
-    if not isinstance(name, str) or Path(name).name != name:
+    if not isinstance(name, str) or Path(name).name != name or name in ('', '..'):
         raise ValueError(f'file_name {name!r:.80} is no name of a file')
     whole = type(height) is type(width) is int
     if not (whole and min(height, width) > 0 and height * width <= MAX_PIXELS):
