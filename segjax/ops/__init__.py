@@ -4,10 +4,12 @@ from segjax.ops.conv import conv, conv_cost, conv_transpose
 from segjax.ops.crop import center_crop, mirror_pad
 from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
+from segjax.ops.partition import HEIGHT_AXIS
 from segjax.ops.pool import max_pool
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
 
 __all__ = [
+    'HEIGHT_AXIS',
     'bilinear_kernel',
     'center_crop',
     'conv',
