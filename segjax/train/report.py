@@ -19,8 +19,10 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
         'split': e.eval.split,
         'images': found.num_images,
         'classes': job.info.class_names,
-        'metric': 'mean IoU of the classes that occur in labels or predictions, from one confusion '
-        'matrix over all pixels whose label is not 255',
+        'metric': "mean IoU, pixel accuracy, mean accuracy and frequency-weighted IoU of FCN's "
+        'score.py, from one confusion matrix over all pixels whose label is not 255',
+        'absent_classes': 'left out of the mean IoU where they occur in neither labels nor '
+        'predictions, of the mean accuracy where they do not occur in labels',
         'resolution': "the labels' own; probabilities are resized to it",
         'input_scale': e.eval.scale,
         'head': e.task.head,

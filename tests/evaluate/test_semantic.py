@@ -117,6 +117,30 @@ def test_counts_are_those_of_the_pictures_one_by_one(one_by_one, by_hand):
     assert one_by_one.num_images == 11
 
 
+def test_counts_and_scores_are_those_of_a_loop_over_every_predicted_pixel(network, alone):
+    """n_ij by the definition, then FCN's four scores written out (Shelhamer et al., section 5)."""
+    ids = frozenset(range(11))
+    found = alone(network[1], _batches(_pictures(), 1), sample_ids=ids)
+    n = [[0] * CLASSES for _ in range(CLASSES)]
+    for sample in found.samples:
+        np.testing.assert_array_equal(sample.label, _pictures()[sample.image_id].label)
+        for i, j in zip(sample.label.flat, sample.prediction.flat, strict=True):
+            if i != 255:
+                n[i][j] += 1
+    assert found.evaluator.confusion.counts.tolist() == n
+    classes = range(CLASSES)
+    t = [sum(n[i]) for i in classes]  # pixels of class i
+    p = [sum(n[j][i] for j in classes) for i in classes]  # predicted as class i
+    iou = [n[i][i] / (t[i] + p[i] - n[i][i]) for i in classes]
+    expected = {
+        'pixel_accuracy': sum(n[i][i] for i in classes) / sum(t),
+        'mean_accuracy': sum(n[i][i] / t[i] for i in classes) / CLASSES,
+        'mean_iou': sum(iou) / CLASSES,
+        'fw_iou': sum(t[i] * iou[i] for i in classes) / sum(t),
+    }
+    assert {name: found.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize('devices', [1, 2, 4, 8])
 def test_counts_do_not_depend_on_batch_size_or_devices(devices, network, alone, one_by_one):
     model, variables = network
