@@ -6,8 +6,8 @@ authors' own GoogLeNet. Not run here.
 Neither network nor weights were released. The paper says: only the final loss layer, no average
 pooling before it, at least 175 epochs (section 4.1); stride 32, 6 million parameters (table 1); SGD
 with momentum .9, batches of 20, a fixed learning rate of 5e-5, weight decay 5e-4 or 2e-4, biases at
-twice the rate (section 4.3). Chosen here: the border of 100 pixels and the frozen up-sampling of the
-networks that were released, GoogLeNet's own dropout of .4, decay 5e-4, 175 epochs of VOC 2012's
+twice the rate (section 4.3). Chosen here: the border of 100 pixels and the frozen up-sampling of
+the networks that were released, GoogLeNet's own dropout of .4, decay 5e-4, 175 epochs of VOC 2012's
 train.
 
 BVLC's GoogLeNet is nearest to the authors' (68.7 top-1; theirs had 68.5):

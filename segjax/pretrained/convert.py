@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from segjax.pretrained.caffe_file import load_caffe
 from segjax.pretrained.layouts import Counterpart, name_map
 from segjax.pretrained.safetensors_io import load_flat, named_leaves, nested
 from segjax.pretrained.torch_file import load_torch
@@ -26,7 +28,7 @@ HARMLESS = (
 
 
 def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Arrays by name from a .safetensors, .pth or .pt file; nothing in it is executed.
+    """Arrays by name from a .safetensors, .pth, .pt or .caffemodel file; nothing is executed.
 
     Raises:
       UserError: there is no such file, it is of another kind, damaged, or not only arrays.
@@ -36,7 +38,9 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
         return load_flat(path)
     if suffix in ('.pth', '.pt'):
         return load_torch(path)
-    raise UserError(f'{path}: weights are read from .safetensors, .pth and .pt files')
+    if suffix == '.caffemodel':
+        return load_caffe(path)
+    raise UserError(f'{path}: weights are read from .safetensors, .pth, .pt and .caffemodel files')
 
 
 def _image_kernel(kernel: np.ndarray, channels: int, order: ChannelOrder) -> np.ndarray:
@@ -55,10 +59,15 @@ def _image_kernel(kernel: np.ndarray, channels: int, order: ChannelOrder) -> np.
 def _fit_one(
     array: np.ndarray, there: Counterpart, shape: tuple[int, ...], order: ChannelOrder
 ) -> np.ndarray | None:
-    """Our array, or None when the shapes differ."""
+    """Our array, or None when the shapes differ.
+
+    A fully connected layer `o (i h w)` fits the convolution that it became: it is the same memory.
+    """
     if there.first and array.ndim == 4:
         array = _image_kernel(array, shape[2], order)
-    if array.shape != there.axes.their_shape(shape):
+    theirs = there.axes.their_shape(shape)
+    rows = (theirs[0], math.prod(theirs[1:]))
+    if array.shape != theirs and not (len(theirs) == 4 and array.shape == rows):
         return None
     return there.axes.to_ours(array, shape)
 
@@ -175,7 +184,7 @@ def convert(
     Args:
       model: a model or a backbone, `model.init(key, image, train=False)`.
       arrays: by their names there, as `load_arrays` gives them.
-      layout: 'torchvision'.
+      layout: 'torchvision' or 'caffe'.
       channels: of the images of `model`. For 1 the first kernels of weights trained on RGB are
         summed over the colours, which is exact for grey pictures.
       channel_order: of the images that the weights were trained on. Pictures are RGB here; weights

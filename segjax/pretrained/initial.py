@@ -35,7 +35,8 @@ def load_weights(
     Args:
       source: a name of `table.KNOWN`, which is downloaded once; a run directory (with `model/`) or
         a `model/` folder; a .safetensors file that segjax wrote; a .safetensors, .pth or .pt file
-        in torchvision's layout. A run that is called as known weights are is written ./vgg16
+        in torchvision's layout; a .caffemodel. A run that is called as known weights are is written
+        ./vgg16
       expected: variables with the shapes that the model needs.
       initial: gives the variables of a fresh model; heads of another number of classes and layers
         that `source` has not are taken from there. Without it every array must be in `source`.
@@ -51,8 +52,14 @@ def load_weights(
     arrays = load_arrays(file)
     if any(name.startswith('params/') for name in arrays):
         return _as_arrays(_fit_own(expected, arrays, initial, source=f'file {file}', say=say))
+    of_caffe = file.suffix.lower() == '.caffemodel'
     variables = fit(
-        expected, arrays, layout='torchvision', initial=_picking(initial), drop=(), say=say
+        expected,
+        arrays,
+        layout='caffe' if of_caffe else 'torchvision',
+        initial=_picking(initial),
+        channel_order='bgr' if of_caffe else 'rgb',
+        say=say,
     )
     return _as_arrays(variables)
 
@@ -65,7 +72,7 @@ def _find(source: str) -> Path:
     if found is None:
         raise UserError(
             f'--weights={source}: neither known weights (--list_weights names them), nor a '
-            '.safetensors or .pth file, nor a finished run (a directory with '
+            '.safetensors, .pth or .caffemodel file, nor a finished run (a directory with '
             f'model/model.safetensors).{table.suggest(source)}'
         )
     return found

@@ -1,7 +1,9 @@
 """The weights that are known by name: --weights=NAME, --list_weights.
 
 Addresses, hash prefixes, figures and preprocessing are those of torchvision 0.29.2. torchvision
-names each file after the first digits of its SHA-256.
+names each file after the first digits of its SHA-256. Those of Caffe's files are from the READMEs
+of fcn.berkeleyvision.org and of BVLC's models, which publish no SHA-256; VGG's address is written
+from memory.
 """
 
 from __future__ import annotations
@@ -103,7 +105,60 @@ _CAFFE_VGG16 = KnownWeights(
     drop=('classifier.*',),  # they are there and hold no values
 )
 
-KNOWN: dict[str, KnownWeights] = {known.name: known for known in (*_TORCHVISION, _CAFFE_VGG16)}
+_BVLC = 'http://dl.caffe.berkeleyvision.org'
+_UNRESTRICTED = 'unrestricted use (BVLC); trained on ImageNet, for its terms'
+
+
+def _caffe(
+    name: str, model: str, url: str, classes: str, figure: str, licence: str = _UNRESTRICTED
+) -> KnownWeights:
+    """A .caffemodel."""
+    return KnownWeights(
+        name=name,
+        model=model,
+        layout='caffe',
+        url=url,
+        sha256='',
+        preprocessing='caffe',
+        classes=classes,
+        figure=figure,
+        licence=licence,
+        channel_order='bgr',
+    )
+
+
+def _fcn(name: str, model: str, file: str, figure: float, note: str = '') -> KnownWeights:
+    """A network of fcn.berkeleyvision.org, trained on Pascal VOC; padding='caffe' here."""
+    published = f'{figure:.1f} mean IU, seg11valid{note}'
+    return _caffe(name, model, f'{_BVLC}/{file}-pascal.caffemodel', '21 of Pascal VOC', published)
+
+
+_IMAGENET = '1000 of ImageNet-1K'
+_VGG_FILE = 'www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel'
+_CAFFE = (
+    _caffe(
+        'vgg16_ilsvrc', 'VGG16', f'http://{_VGG_FILE}', _IMAGENET,
+        '8.1 top-5 error, ImageNet-1K val, dense at 384',
+        'CC BY 4.0 (VGG); trained on ImageNet, for its terms',
+    ),
+    _caffe(
+        'caffenet', 'CaffeNet', f'{_BVLC}/bvlc_reference_caffenet.caffemodel', _IMAGENET,
+        '57.4 top-1, ImageNet-1K val, center crop',
+    ),
+    _caffe(
+        'bvlc_googlenet', 'GoogLeNet', f'{_BVLC}/bvlc_googlenet.caffemodel', _IMAGENET,
+        '68.7 top-1, ImageNet-1K val, center crop',
+    ),
+    _fcn('fcn32s', 'FCN-32s', 'fcn32s-heavy', 63.6),
+    _fcn('fcn16s', 'FCN-16s', 'fcn16s-heavy', 65.0, ', skip_scale=1,1'),
+    _fcn('fcn8s', 'FCN-8s', 'fcn8s-heavy', 65.5, ', skip_scale=1,1'),
+    _fcn('fcn8s_atonce', 'FCN-8s', 'fcn8s-atonce', 65.4, ', skip_scale=.01,.0001'),
+    _fcn('fcn_alexnet', 'FCN-AlexNet', 'fcn-alexnet', 48.0),
+)  # fmt: skip
+
+KNOWN: dict[str, KnownWeights] = {
+    known.name: known for known in (*_TORCHVISION, _CAFFE_VGG16, *_CAFFE)
+}
 
 
 def suggest(name: str) -> str:

@@ -1,15 +1,15 @@
 """How names and axes map between segjax and other libraries, a file a family of models.
 
-A layout is a name ('torchvision') and, for each family, a function from the names of a model's
-arrays to their counterparts; it returns None for a model that is not of its family. The next family
-goes into a file of its own and into `LAYOUTS`.
+A layout is a name ('torchvision', 'caffe') and, for each family, a function from the names of a
+model's arrays to their counterparts; it returns None for a model that is not of its family. The
+next family goes into a file of its own and into `LAYOUTS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from segjax.pretrained.layouts import alexnet, googlenet, mobilenet, resnet, vgg
+from segjax.pretrained.layouts import alexnet, caffe, googlenet, mobilenet, resnet, vgg
 from segjax.pretrained.layouts.counterpart import Counterpart, NameMap
 from segjax.types import UserError
 
@@ -21,6 +21,7 @@ LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
         mobilenet.torchvision,
         alexnet.torchvision,
     ),
+    'caffe': (caffe.caffe,),
 }
 
 __all__ = ['LAYOUTS', 'Counterpart', 'NameMap', 'name_map']
