@@ -2,11 +2,12 @@
 
 Both give the numbers of a single device, up to the order of additions. The pure step is the same
 function; only where the batch is cut differs. With several processes the mesh spans the devices of
-all of them, and each process gives its own rows of the batch.
+all of them, and each process gives its own part of the batch.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -18,10 +19,13 @@ from jax.sharding import PartitionSpec as P
 
 from segjax import processes
 from segjax.layers import DATA_AXIS
-from segjax.types import UserError
+from segjax.ops import HEIGHT_AXIS
+from segjax.types import Batch, UserError
 
 Tree = Any
 Devices = list[Any]  # of jax.Device
+
+PICTURES = ('image', 'label', 'weight')  # parts of a Batch with rows of pixels: b h w ...
 
 
 class Parallelism(Protocol):
@@ -29,6 +33,7 @@ class Parallelism(Protocol):
 
     axis_name: str | None
     num_devices: int
+    batch_parts: int  # that a batch is cut into
 
     def place_state(self, state: Tree) -> Tree:
         """A state given once, on every device."""
@@ -52,24 +57,34 @@ class Parallelism(Protocol):
 
 
 class ShardedJit(Parallelism):
-    """`jax.jit`; XLA's partitioner splits the program along the batch."""
+    """`jax.jit`; XLA's partitioner splits the program along the batch.
+
+    With `shard_height` n > 1 each picture is also cut into n strips of rows, on n neighbouring
+    devices: for images too large, or too few, to give each device a whole one. The partitioner
+    exchanges the rows at the seams that convolutions and poolings reach for, so the numbers stay
+    those of whole images.
+    """
 
     axis_name = None
 
-    def __init__(self, devices: Devices | None = None):
+    def __init__(self, devices: Devices | None = None, shard_height: int = 1):
         devices = devices or processes.devices()
         self.num_devices = len(devices)
+        self.batch_parts = self.num_devices // shard_height
         # Auto axes: the explicit ones that make_mesh defaults to refuse gathers along a sharded
         # batch.
-        self.mesh = Mesh(np.array(devices), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+        grid = np.array(devices).reshape(self.batch_parts, shard_height)
+        self.mesh = Mesh(grid, (DATA_AXIS, HEIGHT_AXIS), axis_types=(AxisType.Auto,) * 2)
         self.replicated = NamedSharding(self.mesh, P())
-        self.sharded = NamedSharding(self.mesh, P(DATA_AXIS))
+        whole = NamedSharding(self.mesh, P(DATA_AXIS))
+        strips = NamedSharding(self.mesh, P(DATA_AXIS, HEIGHT_AXIS))
+        self.cut = Batch(*(strips if name in PICTURES else whole for name in Batch._fields))
 
     def place_state(self, state: Tree) -> Tree:
         return self._put(state, self.replicated)
 
-    def place_batch(self, batch: Tree) -> Tree:
-        return self._put(batch, self.sharded)
+    def place_batch(self, batch: Batch) -> Batch:
+        return Batch(*map(self._put, batch, self.cut))
 
     def _put(self, tree: Tree, sharding: NamedSharding) -> Tree:
         if sharding.is_fully_addressable:
@@ -78,9 +93,14 @@ class ShardedJit(Parallelism):
         return jax.tree.map(lambda x: put(sharding, np.asarray(x)), tree)
 
     def compile(self, step: Callable) -> Callable:
+        @functools.wraps(step)
+        def on_mesh(state: Tree, batch: Batch) -> tuple[Tree, Tree]:
+            with jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh):  # `ops` look at it
+                return step(state, batch)
+
         return jax.jit(
-            step,
-            in_shardings=(self.replicated, self.sharded),
+            on_mesh,
+            in_shardings=(self.replicated, self.cut),
             out_shardings=(self.replicated, self.replicated),
             donate_argnums=0,
         )
@@ -101,7 +121,7 @@ class Pmap(Parallelism):
 
     def __init__(self, devices: Devices | None = None):
         self.devices = devices or jax.local_devices()
-        self.num_devices = len(self.devices)
+        self.num_devices = self.batch_parts = len(self.devices)
 
     def place_state(self, state: Tree) -> Tree:
         copies = lambda x: np.broadcast_to(np.asarray(x), (self.num_devices, *jnp.shape(x)))
@@ -126,21 +146,40 @@ class Pmap(Parallelism):
 
 
 def parallelism(
-    kind: Literal['jit', 'pmap'], batch_size: int, devices: Devices | None = None
+    kind: Literal['jit', 'pmap'],
+    batch_size: int,
+    devices: Devices | None = None,
+    *,
+    shard_height: int = 1,
 ) -> Parallelism:
     """The chosen one.
 
+    Args:
+      shard_height: devices that share the rows of an image.
+
     Raises:
-      UserError: the batch cannot be cut into equal parts, or `pmap` with several processes.
+      UserError: the batch, or with `shard_height` the devices, cannot be cut into equal parts;
+        `pmap` with several processes or `shard_height`.
     """
     if kind == 'pmap' and jax.process_count() > 1:
         raise UserError('--parallelism=pmap is for one process; several need --parallelism=jit.')
-    chosen = {'jit': ShardedJit, 'pmap': Pmap}[kind](devices)
-    if batch_size % chosen.num_devices:
-        n = chosen.num_devices
-        nearest = max(n, round(batch_size / n) * n)
+    if kind == 'pmap' and shard_height > 1:
+        raise UserError('--shard_height needs --parallelism=jit: pmap cannot cut an image.')
+    # Those of one process: only they can be given strips of the same image.
+    together = len(devices or jax.local_devices())
+    if together % shard_height:
+        fitting = [n for n in range(1, together + 1) if together % n == 0]
         raise UserError(
-            f'a batch of {batch_size} images cannot be shared evenly by {n} devices; '
+            f'--shard_height={shard_height}: {together} devices do not fall into groups of '
+            f'{shard_height}; what fits: {", ".join(map(str, fitting))}'
+        )
+    chosen = ShardedJit(devices, shard_height) if kind == 'jit' else Pmap(devices)
+    n = chosen.batch_parts
+    if batch_size % n:
+        nearest = max(n, round(batch_size / n) * n)
+        sharers = 'devices' if shard_height == 1 else f'groups of {shard_height} devices'
+        raise UserError(
+            f'a batch of {batch_size} images cannot be shared evenly by {n} {sharers}; '
             f'try --train.batch_size={nearest}'
         )
     return chosen

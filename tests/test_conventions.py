@@ -26,7 +26,7 @@ ROOMS = {
     'config': {'types'},
     'optim': {'types'},
     'visualize': {'types', 'files'},
-    'sharding': {'types', 'layers', 'processes'},
+    'sharding': {'types', 'ops', 'layers', 'processes'},
     'pretrained': NETWORK | {'files'},
     'evaluate': NETWORK | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'processes'},
     'train': NETWORK
