@@ -5,11 +5,12 @@ from segjax.ops.crop import center_crop, mirror_pad
 from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
 from segjax.ops.partition import HEIGHT_AXIS
-from segjax.ops.pool import max_pool
+from segjax.ops.pool import avg_pool, max_pool
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
 
 __all__ = [
     'HEIGHT_AXIS',
+    'avg_pool',
     'bilinear_kernel',
     'center_crop',
     'conv',

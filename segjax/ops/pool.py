@@ -1,4 +1,10 @@
-"""Pooling."""
+"""Pooling: the maximum or the mean of windows.
+
+Where the windows lie, in both:
+  Torch, TensorFlow 'VALID'   padding=p, rounding='floor'   the last whole window is the last
+  Caffe, Torch's ceil_mode    padding=p, rounding='ceil'    one more hangs over the edge
+  TensorFlow 'SAME'           padding='same'                ceil(side / stride), odd pixel behind
+"""
 
 from __future__ import annotations
 
@@ -11,42 +17,90 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from segjax.ops.conv import Padding, _pads
+
+Rounding = Literal['floor', 'ceil']
+
 
 def max_pool(
     x: Float[Array, 'b h w c'],
     *,
     window: int = 2,
     stride: int = 2,
-    padding: int = 0,
-    rounding: Literal['floor', 'ceil'] = 'floor',
+    padding: Padding = 0,
+    rounding: Rounding = 'floor',
 ) -> Float[Array, 'b oh ow c']:
     """Maximum over `window x window` pixels, every `stride` pixels.
 
-    The output side is `(h + 2 padding - window) / stride + 1`, rounded down as Torch and TensorFlow
-    'VALID' do, or up as Caffe does (the last window then hangs over the edge and sees only real
-    pixels; one that would see none is left out). The gradient goes to the first maximum of a window
-    in row-major order.
+    `y[i, j] = max_{a, b} x[i*stride + a - p, j*stride + b - p]`, over the real pixels alone: what
+    is added beyond the border is minus infinity. The output side is `(h + 2p - window) / stride +
+    1`, rounded down or up. The gradient goes to the first maximum of a window in row-major order.
 
     Args:
-      padding: rows and columns of minus infinity on each of the four sides; at most half a window,
-        so that every window sees a real pixel.
+      padding: p, at most half a window so that every window sees a real pixel; 'valid' is 0; 'same'
+        as TensorFlow.
+      rounding: of the output side, 'ceil' as Caffe (the last window then hangs over the edge; one
+        that would see no pixel is left out). 'same' leaves nothing to round.
 
     Raises:
       ValueError: `padding` is more than half a window.
     """
-    if 2 * padding > window:
-        raise ValueError(f'padding {padding} is more than half of the window, {window}')
-    h, w = x.shape[1:3]
-    over = [_overhang(n, window, stride, padding, rounding) for n in (h, w)]
-    if window == stride == 2 and padding == 0:
-        even_h, even_w = (
-            (h // 2 * 2, w // 2 * 2) if rounding == 'floor' else (h + over[0], w + over[1])
-        )
-        pads = ((0, 0, 0), (0, even_h - h, 0), (0, even_w - w, 0), (0, 0, 0))
-        lowest = jnp.asarray(-jnp.inf, x.dtype)
-        return _max_pool_2x2(lax.pad(x, lowest, pads) if (even_h, even_w) != (h, w) else x)
-    pads = ((0, 0, 0), *((padding, padding + o, 0) for o in over), (0, 0, 0))
-    return _max_pool(lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), pads), window, stride)
+    size = x.shape[1:3]
+    pads = _window_pads(size, window, stride, padding, rounding)
+    lowest = jnp.asarray(-jnp.inf, x.dtype)
+    if window == stride == 2 and pads[0][0] == pads[1][0] == 0:
+        # The odd row behind: filled up for a window that hangs over, else cut off.
+        edges = [(n + back) // 2 * 2 - n for n, (_, back) in zip(size, pads, strict=True)]
+        fit = ((0, 0, 0), *((0, edge, 0) for edge in edges), (0, 0, 0))
+        return _max_pool_2x2(lax.pad(x, lowest, fit) if any(edges) else x)
+    fill = ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0))
+    return _max_pool(lax.pad(x, lowest, fill), window, stride)
+
+
+def avg_pool(
+    x: Float[Array, 'b h w c'],
+    *,
+    window: int = 2,
+    stride: int = 2,
+    padding: Padding = 0,
+    rounding: Rounding = 'floor',
+    count_padding: bool = False,
+) -> Float[Array, 'b oh ow c']:
+    """Mean over `window x window` pixels, every `stride` pixels.
+
+    `y[i, j] = sum_{a, b} x[i*stride + a - p, j*stride + b - p] / count`, where the sum runs over
+    real pixels and `count` is their number.
+
+    Args:
+      padding, rounding: as `max_pool`.
+      count_padding: zeros of the padding count as pixels, as in Caffe and by default in Torch, so
+        that means at the border are smaller. Those of 'same' never do, as in TensorFlow, and the
+        part of a window that hangs over beyond the padding does nowhere.
+
+    Raises:
+      ValueError: `padding` is more than half a window.
+    """
+    pads = _window_pads(x.shape[1:3], window, stride, padding, rounding)
+    dims = (1, window, window, 1), (1, stride, stride, 1)
+    total = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, *dims, ((0, 0), *pads, (0, 0)))
+    zeros = padding if count_padding and isinstance(padding, int) else 0
+    counts = []
+    for n, (front, back) in zip(x.shape[1:3], pads, strict=True):
+        counted = np.pad(np.ones(n + 2 * zeros), (front - zeros, back - zeros))
+        counts.append(np.convolve(counted, np.ones(window), 'valid')[::stride])
+    return total / jnp.asarray(np.outer(*counts), x.dtype)[None, :, :, None]
+
+
+def _window_pads(
+    size: tuple[int, ...], window: int, stride: int, padding: Padding, rounding: Rounding
+) -> list[tuple[int, int]]:
+    """The rows and columns to add in front and behind, the part that hangs over among them."""
+    if padding == 'same':
+        return _pads('same', (window, window), stride, 1, (size[0], size[1]))
+    p = 0 if padding == 'valid' else padding
+    if 2 * p > window:
+        raise ValueError(f'padding {p} is more than half of the window, {window}')
+    return [(p, p + _overhang(n, window, stride, p, rounding)) for n in size]
 
 
 def _overhang(n: int, window: int, stride: int, padding: int, rounding: str) -> int:

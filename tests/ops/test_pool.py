@@ -1,5 +1,6 @@
-"""Maximum pooling: a 5 x 5 ramp by hand, then XLA's own pooling and its gradient."""
+"""Pooling: a 5 x 5 ramp by hand, then loops, XLA's own pooling and its gradient."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -141,3 +142,71 @@ def test_under_jit_and_vmap():
         value, gradient = jax.jit(total)(image)
         np.testing.assert_allclose(together[0][i], value, rtol=1e-6)
         np.testing.assert_array_equal(together[1][i], gradient)
+
+
+# Windows of TensorFlow's 'SAME': 3 x 3 start at -1, 1, 3; 2 x 2 at 0, 2, 4 with the odd row behind.
+def test_same_padding_by_hand():
+    negative = RAMP - 30  # zeros would win
+    pool = lambda window: ops.max_pool(negative, window=window, padding='same')[0, :, :, 0] + 30
+    assert pool(3).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
+    assert pool(2).tolist() == [[6, 8, 9], [16, 18, 19], [21, 23, 24]]
+    even = ops.max_pool(negative[:, :4], window=3, padding='same')  # rows 0 and 2: none in front
+    assert (even[0, :, :, 0] + 30).tolist() == [[11, 13, 14], [16, 18, 19]]
+    np.testing.assert_array_equal(ops.max_pool(RAMP, padding='valid'), ops.max_pool(RAMP))
+
+
+def test_means_of_a_ramp_by_hand():
+    assert ops.avg_pool(RAMP)[0, :, :, 0].tolist() == [[3, 5], [13, 15]]
+    # Windows over the edge: the mean of the two pixels, of the one pixel, that they see.
+    hanging = ops.avg_pool(RAMP, rounding='ceil')[0, :, :, 0]
+    assert hanging.tolist() == [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]]
+
+
+def test_what_padding_counts_by_hand():
+    ones = jnp.ones((1, 4, 4, 1))
+    pool = partial(ops.avg_pool, ones, window=3, stride=2, padding=1, rounding='ceil')
+    np.testing.assert_array_equal(pool(), np.ones((1, 3, 3, 1)))
+    # Caffe and Torch: 9 pixels in a window, 4, 6 or 9 of them real. The last starts at row 3 and
+    # ends with the padding at row 4: 2 rows counted, 1 real.
+    line = np.asarray([2 / 3, 1, 1 / 2])
+    y = pool(count_padding=True)[0, :, :, 0]
+    np.testing.assert_allclose(y, np.outer(line, line), rtol=1e-6)
+
+
+@pytest.mark.parametrize('count_padding', [False, True])
+@pytest.mark.parametrize('rounding', ['floor', 'ceil'])
+@pytest.mark.parametrize('window, stride, padding', [(3, 2, 1), (2, 2, 0), (3, 1, 1), (2, 3, 1)])
+@pytest.mark.parametrize('size', [(5, 6), (3, 4)])
+def test_means_equal_the_loop(size, window, stride, padding, rounding, count_padding):
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    rows, columns = (_starts(n, window, stride, padding, rounding) for n in size)
+    y = ops.avg_pool(
+        jnp.asarray(x),
+        window=window,
+        stride=stride,
+        padding=padding,
+        rounding=rounding,
+        count_padding=count_padding,
+    )
+    assert y.shape == (2, len(rows), len(columns), 3)
+    for (i, top), (j, left) in itertools.product(enumerate(rows), enumerate(columns)):
+        seen = x[:, max(top, 0) : top + window, max(left, 0) : left + window]
+        counted = seen.shape[1] * seen.shape[2]
+        if count_padding:
+            bottom, right = (
+                min(n + window, end + padding) for n, end in zip((top, left), size, strict=True)
+            )
+            counted = (bottom - top) * (right - left)
+        np.testing.assert_allclose(y[:, i, j], seen.sum((1, 2)) / counted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_of_a_mean_is_shared_evenly():
+    gradient = jax.grad(lambda x: ops.avg_pool(x, window=3, stride=2, padding='same').sum())
+    # Row and column shares: windows see 2, 3 and 2 of the 5 rows; rows 1 and 3 lie in two of them.
+    share = np.asarray([1 / 2, 1 / 2 + 1 / 3, 1 / 3, 1 / 3 + 1 / 2, 1 / 2])
+    np.testing.assert_allclose(gradient(RAMP)[0, :, :, 0], np.outer(share, share), rtol=1e-6)
+
+
+def test_means_of_bfloat16_stay_bfloat16():
+    y, vjp = jax.vjp(ops.avg_pool, RAMP.astype(jnp.bfloat16))
+    assert y.dtype == vjp(y)[0].dtype == jnp.bfloat16
