@@ -11,6 +11,7 @@ import dataclasses
 import cv2
 import numpy as np
 
+from segjax.data.bad_samples import BadSamples
 from segjax.data.dataset import Dataset, Info, Normalize, Roots, Source, make_sample
 from segjax.types import Batch, Instances, UserError
 
@@ -178,6 +179,7 @@ class ShapesSource(Source):
         self._dataset = dataset
         self._split = split
         self.normalize = dataset.normalize
+        self.bad = BadSamples(dataset.bad_limit)
 
     def __len__(self) -> int:
         return self._dataset.num_train if self._split == 'train' else self._dataset.num_val
