@@ -57,7 +57,8 @@ COUNTS = {
 }
 
 TAR = 'VOCtrainval_11-May-2012.tar'
-TAR_MD5 = '6cd6e144f989b92b3379bac3b3de84fd'  # as in torchvision's datasets/voc.py
+# As in torchvision's prototype data sets
+TAR_SHA256 = 'e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb'
 TAR_URL = f'http://host.robots.ox.ac.uk/pascal/VOC/voc2012/{TAR}'
 SBD_URL = 'https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz'
 
@@ -86,13 +87,13 @@ def _find(names: list[str], places: list[tuple[Path, str]]) -> dict[str, Path]:
     return found
 
 
-def _check_md5(tar: Path) -> None:
+def _check_sha256(tar: Path) -> None:
     with tar.open('rb') as file:
-        found = hashlib.file_digest(file, 'md5').hexdigest()
-    if found != TAR_MD5:
+        found = hashlib.file_digest(file, 'sha256').hexdigest()
+    if found != TAR_SHA256:
         raise UserError(
-            f'{tar}: its md5 is {found}, not {TAR_MD5}; the download is incomplete or another '
-            f'file. Fetch it again from {TAR_URL}'
+            f'{tar}: its SHA-256 is {found}, not {TAR_SHA256}; the download is incomplete or '
+            f'another file. Fetch it again from {TAR_URL}'
         )
 
 
@@ -106,7 +107,7 @@ def extract(tar: Path) -> None:
       UserError: another file than the official one, or one that cannot be unpacked.
     """
     print(f'Extracting {tar}', flush=True)
-    _check_md5(tar)
+    _check_sha256(tar)
     draft = Path(tempfile.mkdtemp(prefix='.extracting-', dir=tar.parent))
     try:
         with tarfile.open(tar) as archive:

@@ -172,7 +172,7 @@ def pack(tar: Path, tree: Path, *members: tarfile.TarInfo):
 
 
 def accept(monkeypatch, tar: Path):
-    monkeypatch.setattr(voc, 'TAR_MD5', hashlib.md5(tar.read_bytes()).hexdigest())
+    monkeypatch.setattr(voc, 'TAR_SHA256', hashlib.sha256(tar.read_bytes()).hexdigest())
 
 
 def test_the_official_tar_is_unpacked(tmp_path, roots, monkeypatch):
@@ -180,7 +180,7 @@ def test_the_official_tar_is_unpacked(tmp_path, roots, monkeypatch):
     other.mkdir(parents=True)
     pack(other / voc.TAR, roots.raw_dir / 'voc2012/VOCdevkit')
     elsewhere = Roots(tmp_path / 'other', tmp_path / 'data')
-    with pytest.raises(UserError, match=rf'its md5 is \w+, not {voc.TAR_MD5}'):
+    with pytest.raises(UserError, match=rf'its SHA-256 is \w+, not {voc.TAR_SHA256}'):
         Voc().source('train', elsewhere)
     accept(monkeypatch, other / voc.TAR)
     assert len(Voc().source('train', elsewhere)) == 2
