@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from segjax import ops
 from segjax.losses import CrossEntropy
@@ -16,6 +18,7 @@ from segjax.types import Array, Batch, SegmentationOutput, UserError
 
 Variables = dict[str, Any]
 Terms = dict[str, tuple[Array, Array]]
+Step = Array | int
 
 
 def two_classes(logits: Array) -> Array:
@@ -44,11 +47,12 @@ class Semantic:
     best_metric = 'mean_iou'  # what decides between checkpoints, the higher the better
 
     def loss(
-        self, model: nn.Module, variables: Variables, batch: Batch, key: Array
+        self, model: nn.Module, variables: Variables, batch: Batch, key: Array, step: Step = 0
     ) -> tuple[Terms, Variables]:
         """The loss terms as (sum, count) over this batch, and the updated non-parameter variables.
 
         The step adds sums and counts over devices and microbatches, divides, and adds the terms up.
+        `step` is the number of steps done, for a criterion that changes on the way.
         """
         mutable = [name for name in variables if name != 'params']
         output, updates = model.apply(
@@ -58,18 +62,18 @@ class Semantic:
             raise UserError(
                 f'{len(self.aux_weights)} aux_weights for {len(output.aux)} auxiliary heads'
             )
-        terms = {'cross_entropy': self._term(output.logits, batch, 1.0)}
+        terms = {'cross_entropy': self._term(output.logits, batch, step, 1.0)}
         for i, (factor, logits) in enumerate(
             zip(self.aux_weights, output.aux, strict=False), start=1
         ):
-            terms[f'aux{i}'] = self._term(logits, batch, factor)
+            terms[f'aux{i}'] = self._term(logits, batch, step, factor)
         return terms, dict(updates)
 
-    def _term(self, logits: Array, batch: Batch, factor: float) -> tuple[Array, Array]:
+    def _term(self, logits: Array, batch: Batch, step: Step, factor: float) -> tuple[Array, Array]:
         size = logits.shape[1:3]
         weight = None if batch.weight is None else ops.center_crop(batch.weight, size)
         sums, counts = self.criterion(
-            two_classes(logits), ops.center_crop(batch.label, size), weight
+            two_classes(logits), ops.center_crop(batch.label, size), weight, step
         )
         return factor * jnp.sum(sums), jnp.sum(counts)
 
@@ -89,11 +93,15 @@ class Semantic:
         return jax.nn.softmax(two_classes(heads[index]))
 
     def score(self, probabilities: Array, batch: Batch) -> dict[str, Array]:
-        """What evaluation keeps of each image: its confusion matrix, loss and count."""
+        """What evaluation keeps of each image: its confusion matrix, loss and count.
+
+        The loss is that of all pixels, easy ones too.
+        """
         prediction = jnp.argmax(probabilities, axis=-1).astype(jnp.int32)
         k = probabilities.shape[-1]
         tiny = jnp.finfo(probabilities.dtype).tiny
-        loss, count = self.criterion(jnp.log(probabilities + tiny), batch.label, batch.weight)
+        criterion = dataclasses.replace(self.criterion, top_k=1.0)
+        loss, count = criterion(jnp.log(probabilities + tiny), batch.label, batch.weight)
         counts = confusion(batch.label, prediction, num_classes=k)
         return {'prediction': prediction, 'confusion': counts, 'loss': loss, 'count': count}
 
@@ -103,25 +111,30 @@ class Semantic:
 
 
 class SemanticEvaluator:
-    """Gathers the scores of images on the host, each image once and in order."""
+    """Gathers the scores of images on the host, each image once; their order does not matter."""
 
     def __init__(self, num_classes: int):
         self.confusion = Confusion(num_classes)
-        self._loss = self._count = 0.0
+        self._losses: list[float] = []  # of each image
+        self._counts: list[float] = []
+
+    @property
+    def scores(self) -> dict[str, np.ndarray]:
+        """All that was added, as `update` of another evaluator takes it."""
+        losses, counts = np.array(self._losses), np.array(self._counts)
+        return {'confusion': self.confusion.counts, 'loss': losses, 'count': counts}
 
     def update(self, scores: dict[str, Any]) -> None:
         """Add the scores of some images (numpy, leading axis b)."""
         self.confusion.update(scores['confusion'])
-        for loss, count in zip(scores['loss'], scores['count'], strict=True):
-            self._loss += float(loss)
-            self._count += float(count)
+        self._losses += [float(loss) for loss in scores['loss']]
+        self._counts += [float(count) for count in scores['count']]
 
     def merge(self, other: SemanticEvaluator) -> None:
         """Add what another evaluator saw."""
-        self.confusion.merge(other.confusion)
-        self._loss += other._loss
-        self._count += other._count
+        self.update(other.scores)
 
     def compute(self) -> dict[str, float]:
-        """`loss` and the scores of `metrics.Confusion`."""
-        return {'loss': self._loss / max(self._count, 1), **self.confusion.compute()}
+        """`loss` and the scores of `metrics.Confusion`. The same bits for any order of images."""
+        loss, count = math.fsum(self._losses), math.fsum(self._counts)
+        return {'loss': loss / max(count, 1), **self.confusion.compute()}
