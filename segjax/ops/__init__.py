@@ -7,10 +7,12 @@ from segjax.ops.normalize import normalize
 from segjax.ops.partition import HEIGHT_AXIS
 from segjax.ops.pool import avg_pool, max_pool
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
+from segjax.ops.unpool import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
 
 __all__ = [
     'HEIGHT_AXIS',
     'avg_pool',
+    'bed_of_nails',
     'bilinear_kernel',
     'center_crop',
     'conv',
@@ -18,7 +20,10 @@ __all__ = [
     'conv_transpose',
     'local_response_norm',
     'max_pool',
+    'max_pool_with_indices',
+    'max_unpool',
     'mirror_pad',
+    'nearest_unpool',
     'normalize',
     'resize_bilinear',
 ]
