@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from segjax.types import Array
+from segjax.types import Array, UserError
 
+Tree = Any
 Params = dict[str, Array]
 
 
@@ -107,6 +110,7 @@ class Optimizer:
         'vgg16' 0.1 for a pretrained encoder.
       frozen: patterns of parameters that are not trained; they are not differentiated either.
       clip_norm: gradients are scaled down to this global norm; 0 leaves them.
+      ema: decay of a moving average of all variables, with which one evaluates; 0 keeps none.
     """
 
     learning_rate: float
@@ -117,6 +121,11 @@ class Optimizer:
     multipliers: tuple[tuple[str, float], ...] = ()
     frozen: tuple[str, ...] = ()
     clip_norm: float = 0.0
+    ema: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.ema < 1:
+            raise UserError(f'--optimizer.ema={self.ema}: a decay of 0 (none) to below 1, as .999.')
 
     def rate(self, step: Array, num_steps: int) -> Array:
         """The learning rate at `step`."""
@@ -135,6 +144,18 @@ class Optimizer:
             optax.stateless(lambda updates, _: self._scale(updates)),
             optax.scale_by_schedule(lambda step: -self.rate(step, num_steps)),
         )
+
+    def average(self, average: Tree, variables: Tree, step: Array) -> Tree:
+        """The moving average after another update: `a += (1 - d) (v - a)`; {} stays {}.
+
+        Parameters and the running statistics of normalisation alike, as in Torchvision's references
+        and timm. Early on d is `(1 + step) / (10 + step)`, TensorFlow's rule for
+        `ExponentialMovingAverage(num_updates=step)`, so that initial values are soon forgotten.
+        """
+        if not average:
+            return average
+        keep = jnp.minimum(self.ema, (1 + step) / (10 + step)).astype(jnp.float32)
+        return jax.tree.map(lambda a, v: a + (1 - keep) * (v - a), average, variables)
 
     def _rule(self) -> optax.GradientTransformation:
         raise NotImplementedError

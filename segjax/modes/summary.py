@@ -86,7 +86,15 @@ def _step_memory(experiment: Experiment, size: tuple[int, int]) -> dict[str, int
     """XLA's own account of the compiled training step for a whole batch on one device, in bytes."""
     e = experiment
     mean, std = normalize.statistics(e.dataset.normalize, np.uint8, channels=e.dataset.channels)
-    step = make_train_step(e.model, e.task, e.optimizer, num_steps=e.num_steps, mean=mean, std=std)
+    step = make_train_step(
+        e.model,
+        e.task,
+        e.optimizer,
+        num_steps=e.num_steps,
+        mean=mean,
+        std=std,
+        accumulate=e.accumulate,
+    )
     b, (h, w) = e.train.batch_size, size
     image = jax.ShapeDtypeStruct((b, h, w, e.dataset.channels), jnp.uint8)
     batch = Batch(image, label=jax.ShapeDtypeStruct((b, h, w), jnp.int32))

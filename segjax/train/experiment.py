@@ -27,6 +27,8 @@ class Experiment:
       num_steps: length of the training, in steps of one batch.
       eval_every: steps between evaluations; the last step is always evaluated.
       seed: of the initial values, the order of the data, augmentation and dropout.
+      accumulate: the gradient of a batch is accumulated from so many microbatches, one after
+        another; they need the memory of one, and batch normalisation sees only one at a time.
     """
 
     model: nn.Module
@@ -38,6 +40,7 @@ class Experiment:
     num_steps: int
     eval_every: int = dataclasses.field(default=500, metadata={'compared': False})
     seed: int = 0
+    accumulate: int = 1
 
 
 def bind(experiment: Experiment, info: Info) -> Experiment:

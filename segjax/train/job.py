@@ -89,6 +89,7 @@ class Job:
             num_steps=e.num_steps,
             mean=self.mean,
             std=self.std,
+            accumulate=e.accumulate,
             axis_name=self.parallel.axis_name,
         )
         return self.parallel.compile(step)
@@ -132,6 +133,20 @@ class Job:
         )
 
 
+def _check_microbatches(experiment: Experiment, num_devices: int) -> None:
+    """Raises UserError when microbatches cannot be equal, also on every device."""
+    n, batch_size = experiment.accumulate, experiment.train.batch_size
+    if n < 1:
+        raise UserError(f'--accumulate={n}: must be at least 1.')
+    if batch_size % (n * num_devices):
+        on = f' on {num_devices} devices' if num_devices > 1 else ''
+        least = n * num_devices
+        raise UserError(
+            f'a batch of {batch_size} images cannot be cut into {n} equal microbatches{on}; '
+            f'try --train.batch_size={max(round(batch_size / least), 1) * least}'
+        )
+
+
 def make_job(
     experiment: Experiment,
     roots: Roots,
@@ -166,6 +181,8 @@ def make_job(
         num_classes=len(info.class_names),
         devices=devices,
     )
+    parallel = parallelism(kind, experiment.train.batch_size, devices)
+    _check_microbatches(experiment, parallel.num_devices)
     return Job(
         experiment=experiment,
         info=info,
@@ -173,7 +190,7 @@ def make_job(
         eval_source=eval_source,
         mean=mean,
         std=std,
-        parallel=parallelism(kind, experiment.train.batch_size, devices),
+        parallel=parallel,
         evaluation=evaluation,
         num_threads=num_threads,
     )

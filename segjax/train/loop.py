@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,11 +19,11 @@ from segjax.train.job import Job
 from segjax.train.screen import Pace, Screen
 from segjax.train.state import TrainState
 from segjax.train.writers import Writers
-from segjax.types import Array
+from segjax.types import Array, Batch
 
 
 class NotFinite(Exception):
-    """A loss or gradient was NaN or infinite; the state before that step is intact."""
+    """Losses or gradients were NaN or infinite too often; the state from before them is intact."""
 
 
 class Outcome(NamedTuple):
@@ -37,7 +38,7 @@ class _Dispatched(NamedTuple):
     """A step whose numbers have not been looked at yet."""
 
     step: int  # steps done with it
-    image_ids: np.ndarray
+    batch: Batch  # on the host
     scalars: dict[str, Array]
 
 
@@ -65,9 +66,10 @@ def fit(
 
     Raises:
       Interrupted: a signal came; the state is saved.
-      NotFinite: a step was not finite; nothing after the step before it was kept.
+      NotFinite: more than `options.max_skips` steps in a row were not finite.
     """
-    e, parallel, screen, writers = job.experiment, job.parallel, reporter.screen, reporter.writers
+    e, parallel = job.experiment, job.parallel
+    look = partial(_look, job, reporter, options.max_skips)
     first = int(state.step)
     pace = Pace(e.num_steps)
     pace.start(first)
@@ -80,7 +82,7 @@ def fit(
         last = step == e.num_steps
         evaluate = last or (step > 0 and step % e.eval_every == 0)
         if evaluate or stop.requested or (step > first and step % options.checkpoint_every == 0):
-            _look(job, dispatched)
+            look(dispatched)
             dispatched = None
             with pace.pause():
                 checkpoints.save(step, parallel.gather_state(state))
@@ -95,13 +97,15 @@ def fit(
         with pace.waiting():
             batch = next(batches)
         state, scalars = train_step(state, parallel.place_batch(batch))
-        _look(job, dispatched)
-        dispatched = _Dispatched(step + 1, np.asarray(batch.image_id), parallel.first(scalars))
+        look(dispatched)
+        dispatched = _Dispatched(step + 1, batch, parallel.first(scalars))
         if step == first:
             jax.block_until_ready(scalars)  # compilation: not a part of the pace
             pace.start(step + 1)
         elif (step + 1) % options.log_every == 0 or step + 1 == e.num_steps:
-            _log(job, step + 1, _look(job, dispatched), pace, screen, writers)
+            if found := look(dispatched):
+                _log(job, reporter, step + 1, found, pace)
+            dispatched = None
         trained_s += (time.perf_counter() - begin) * (step > first)
     assert evaluation is not None
     images = max(e.num_steps - first - 1, 0) * e.train.batch_size
@@ -109,36 +113,51 @@ def fit(
     return Outcome(parallel.gather_state(state), evaluation, rate)
 
 
-def _look(job: Job, dispatched: _Dispatched | None) -> dict[str, float]:
-    """Fetch the numbers of a step.
+def _look(
+    job: Job, reporter: Reporter, max_skips: int, dispatched: _Dispatched | None
+) -> dict[str, float]:
+    """Fetch the numbers of a step; none of a step that was skipped, which is said and recorded.
 
     Raises:
-      NotFinite: naming the images of its batch.
+      NotFinite: it is one too many.
     """
     if dispatched is None:
         return {}
-    scalars = {name: np.asarray(value).item() for name, value in dispatched.scalars.items()}
-    if not scalars.pop('finite'):
-        names = [job.train_source.name(int(i)) for i in dispatched.image_ids]
-        raise NotFinite(
-            f'step {dispatched.step}: loss {scalars["loss"]}, gradient norm '
-            f'{scalars["grad_norm"]}. The batch: {", ".join(names)}'
-        )
-    return scalars
+    step, batch, scalars = dispatched
+    scalars = {name: np.asarray(value).item() for name, value in scalars.items()}
+    in_a_row = int(scalars.pop('skipped'))
+    if not in_a_row:
+        return scalars
+    names = _suspects(job, batch)
+    record = {'epoch': step / job.steps_per_epoch, 'skipped': in_a_row, 'images': names}
+    reporter.writers.scalars(step, 'train', {**scalars, **record})
+    found = (
+        f'step {step} was skipped ({in_a_row} in a row): loss {scalars["loss"]:g}, '
+        f'gradient norm {scalars["grad_norm"]:g}. The images: {", ".join(names)}'
+    )
+    if in_a_row > max_skips:
+        raise NotFinite(found)
+    reporter.screen.warn(found)
+    return {}
 
 
-def _log(
-    job: Job, step: int, scalars: Mapping[str, float], pace: Pace, screen: Screen, writers: Writers
-) -> None:
+def _suspects(job: Job, batch: Batch) -> list[str]:
+    """The images of a batch by name; where some have pixels that are not finite, these alone."""
+    finite = np.isfinite(batch.image).reshape(len(batch.image), -1).all(axis=1)
+    ids = batch.image_id if finite.all() else batch.image_id[~finite]
+    return [job.train_source.name(int(i)) for i in ids]
+
+
+def _log(job: Job, reporter: Reporter, step: int, scalars: Mapping[str, float], pace: Pace) -> None:
     e = job.experiment
     speed = pace.report(step, e.train.batch_size)
-    screen.step(
+    reporter.screen.step(
         step, e.num_steps, loss=scalars['loss'], learning_rate=scalars['learning_rate'], speed=speed
     )
     values = {**scalars, 'images_per_s': speed.images_per_s, 'wait': speed.wait}
     if job.train_source.bad.may_be_replaced:
         values['bad_samples'] = len(job.train_source.bad)
-    writers.scalars(step, 'train', {'epoch': step / job.steps_per_epoch, **values})
+    reporter.writers.scalars(step, 'train', {'epoch': step / job.steps_per_epoch, **values})
 
 
 def _evaluate(

@@ -21,16 +21,18 @@ class TrainState(NamedTuple):
     ...).
     """
 
-    step: Array  # int32, steps done
+    step: Array  # int32, steps done, those among them that were skipped
     params: dict[str, Any]
     extra: dict[str, Any]
     opt_state: optax.OptState
     key: Array  # uint32 2, the raw random key of the run; a step folds its number in
+    skipped: Array  # int32, how many of the last steps in a row were not finite and skipped
+    average: dict[str, Any]  # moving average of params and extra; {} unless the optimizer keeps one
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
-        return {'params': self.params, **self.extra}
+        """What `model.apply` takes to predict: the averages where they are kept."""
+        return self.average or {'params': self.params, **self.extra}
 
 
 def split_frozen(params: dict, optimizer: Optimizer) -> tuple[dict, dict]:
@@ -71,4 +73,7 @@ def state_from(
         extra=extra,
         opt_state=optimizer.build(num_steps).init(trainable),
         key=jax.random.key_data(step_key),
+        skipped=jnp.zeros((), jnp.int32),
+        # A copy, because a step gives its state's memory away, and no array can be given twice.
+        average=jax.tree.map(jnp.copy, {'params': params, **extra}) if optimizer.ema else {},
     )

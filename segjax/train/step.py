@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -14,10 +15,10 @@ from jax import lax
 from segjax import ops
 from segjax.optim import Optimizer
 from segjax.tasks import Semantic
+from segjax.train.gradients import Scalars, Terms, accumulated_gradient, batch_gradient
 from segjax.train.state import TrainState, join, split_frozen
 from segjax.types import Array, Batch
 
-Scalars = dict[str, Array]
 StepFn = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 
 
@@ -29,6 +30,7 @@ def make_train_step(
     num_steps: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    accumulate: int = 1,
     axis_name: str | None = None,
 ) -> StepFn:
     """Bind everything that does not change; what comes back is pure and can be compiled anywhere.
@@ -36,49 +38,50 @@ def make_train_step(
     Args:
       num_steps: length of the training, for the schedule.
       mean, std: normalisation of the image, in its own units.
+      accumulate: number of microbatches from which the gradient of a batch is accumulated.
       axis_name: the mapped axis under `pmap`; None under `jit`, whose sums already span all
         devices.
     """
     rule = optimizer.build(num_steps)
     across = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
+    differentiate = partial(batch_gradient, across=across)
+    if accumulate > 1:
+        differentiate = partial(accumulated_gradient, across=across, microbatches=accumulate)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        batch = batch._replace(image=ops.normalize(batch.image, mean, std))
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         trainable, frozen = split_frozen(state.params, optimizer)
 
-        def objective(trainable: Any) -> tuple[Array, tuple[Scalars, dict]]:
-            variables = {'params': join(trainable, frozen), **state.extra}
-            terms, extra = task.loss(model, variables, batch, key)
-            # This device's share of sum / count over all devices; the shares add up to the loss.
-            counts = across({name: lax.stop_gradient(count) for name, (_, count) in terms.items()})
-            shares = {
-                name: total / jnp.maximum(counts[name], 1) for name, (total, _) in terms.items()
-            }
-            return sum(shares.values()), (shares, extra)
+        def terms(trainable: Any, extra: Any, rows: Batch, key: Array) -> tuple[Terms, Any]:
+            rows = rows._replace(image=ops.normalize(rows.image, mean, std))
+            variables = {'params': join(trainable, frozen), **extra}
+            found, updates = task.loss(model, variables, rows, key, step=state.step)
+            return found, {**extra, **updates}
 
-        (_, (shares, extra)), gradients = jax.value_and_grad(objective, has_aux=True)(trainable)
-        losses, gradients = across((shares, gradients))
-        loss, norm = sum(losses.values()), optax.tree.norm(gradients)
-        updates, opt_state = rule.update(gradients, state.opt_state, trainable)
-        done = TrainState(
-            step=state.step + 1,
-            params=join(optax.apply_updates(trainable, updates), frozen),
-            extra={**state.extra, **extra},
+        losses, gradient, extra = differentiate(terms, trainable, state.extra, batch, key)
+        loss, norm = sum(losses.values()), optax.tree.norm(gradient)
+        updates, opt_state = rule.update(gradient, state.opt_state, trainable)
+        params = join(optax.apply_updates(trainable, updates), frozen)
+        done = state._replace(
+            params=params,
+            extra=extra,
             opt_state=opt_state,
-            key=state.key,
+            skipped=jnp.zeros_like(state.skipped),
+            average=optimizer.average(state.average, {'params': params, **extra}, state.step),
         )
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        # A step that is not finite changes nothing, so that the loop can stop with a good state.
-        state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), done, state)
-        rate = optimizer.rate(state.step - 1, num_steps)
+        # A step that is not finite changes nothing but the counts: the next batch may be better.
+        kept = state._replace(skipped=state.skipped + 1)
+        after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), done, kept)
+        # The schedule counts updates, and a skipped step is none.
+        rate = optimizer.rate(state.opt_state[-1].count, num_steps)
         scalars = {
             'loss': loss,
             **losses,
             'learning_rate': rate,
             'grad_norm': norm,
-            'finite': finite,
+            'skipped': after.skipped,
         }
-        return state, scalars
+        return after._replace(step=state.step + 1), scalars
 
     return train_step

@@ -101,19 +101,25 @@ def started():
     return experiment, job.initial_state(), jax.tree.map(jnp.asarray, next(job.train_batches(0)))
 
 
-def test_a_step_that_is_not_finite_changes_nothing(started):
+def test_a_step_that_is_not_finite_changes_nothing_but_counts(started):
     experiment, state, batch = started
     image = batch.image.astype(jnp.float32).at[3, 5, 7].set(jnp.nan)
-    after, scalars = jax.jit(bind(experiment))(state, batch._replace(image=image))
-    assert not scalars['finite']
-    chex.assert_trees_all_equal(after, state)
+    broken, step = batch._replace(image=image), jax.jit(bind(experiment))
+    once, scalars = step(state, broken)
+    assert np.isnan(scalars['loss']) and int(scalars['skipped']) == int(once.skipped) == 1
+    chex.assert_trees_all_equal(once._replace(step=state.step, skipped=state.skipped), state)
+    twice, _ = step(once, broken)
+    assert int(twice.step) == int(twice.skipped) == 2
+    good, scalars = step(twice, batch)
+    assert int(good.step) == 3 and int(good.skipped) == int(scalars['skipped']) == 0
+    assert float(scalars['learning_rate']) == pytest.approx(0.02)  # the first update after all
 
 
 def test_a_batch_without_labels_has_no_loss_and_no_gradient(started):
     experiment, state, batch = started
     void = batch._replace(label=jnp.full_like(batch.label, 255))
     _, scalars = jax.jit(bind(experiment))(state, void)
-    assert scalars['finite'] and scalars['loss'] == 0 and scalars['grad_norm'] == 0
+    assert not scalars['skipped'] and scalars['loss'] == 0 and scalars['grad_norm'] == 0
 
 
 def test_frozen_parameters_stay_and_cost_no_optimizer_state(started):
