@@ -64,6 +64,8 @@ class RunOptions:
     """Prepared records; may be deleted at any time (env SEGJAX_DATA_DIR)."""
     parallelism: Literal['jit', 'pmap'] = 'jit'
     """How several devices share a step; both give the same answer within float tolerance."""
+    shard_height: int = 1
+    """Devices that share the rows of every training image, for images too large for one device."""
     distributed: Literal['auto', 'off'] = 'auto'
     """Join the processes of a cluster where there is one (segjax/train/README.md), or run alone."""
     start_timeout: int = 300
@@ -98,7 +100,7 @@ class RunOptions:
         for name in ('workdir', 'raw_dir', 'data_dir'):
             object.__setattr__(self, name, Path(getattr(self, name)).expanduser())
         positive = ('log_every', 'checkpoint_every', 'keep', 'num_threads')
-        for name in (*positive, 'start_timeout', 'heartbeat_timeout'):
+        for name in (*positive, 'shard_height', 'start_timeout', 'heartbeat_timeout'):
             if getattr(self, name) < 1:
                 raise UserError(f'--{name}={getattr(self, name)}: must be at least 1.')
         if self.max_skips < 0:
