@@ -1,23 +1,32 @@
 """Pure functions on arrays: no parameters, no Flax. NHWC throughout."""
 
 from segjax.ops.conv import conv, conv_cost, conv_transpose
+from segjax.ops.conv_matrix import conv_matrix
 from segjax.ops.crop import center_crop, mirror_pad
+from segjax.ops.label_map import label_map, one_hot
 from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
 from segjax.ops.partition import HEIGHT_AXIS
 from segjax.ops.pool import avg_pool, max_pool
+from segjax.ops.receptive_field import ReceptiveField, Window, receptive_field
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
+from segjax.ops.separable import depthwise_conv, separable_conv, separable_cost
 from segjax.ops.unpool import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
 
 __all__ = [
     'HEIGHT_AXIS',
+    'ReceptiveField',
+    'Window',
     'avg_pool',
     'bed_of_nails',
     'bilinear_kernel',
     'center_crop',
     'conv',
     'conv_cost',
+    'conv_matrix',
     'conv_transpose',
+    'depthwise_conv',
+    'label_map',
     'local_response_norm',
     'max_pool',
     'max_pool_with_indices',
@@ -25,5 +34,9 @@ __all__ = [
     'mirror_pad',
     'nearest_unpool',
     'normalize',
+    'one_hot',
+    'receptive_field',
     'resize_bilinear',
+    'separable_conv',
+    'separable_cost',
 ]
