@@ -21,6 +21,7 @@ SIZE = 64  # pixels a side of the picture
 
 # network -> our name of a feature map -> torchvision's module whose output it is
 FEATURES = {
+    'vgg11': {f'c{k}': f'features.{n}' for k, n in enumerate((2, 5, 10, 15, 20), start=1)},
     'vgg16': {f'c{k}': f'features.{n}' for k, n in enumerate((4, 9, 16, 23, 30), start=1)},
     'alexnet': {'c2': 'features.1', 'c3': 'features.4', 'c4': 'features.11', 'c5': 'features.12'},
     'googlenet': {

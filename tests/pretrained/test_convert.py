@@ -112,6 +112,55 @@ def test_the_convolutionalised_classifier_gives_the_classifiers_answer(key):
     np.testing.assert_allclose(x[0, 0, 0], expected, rtol=1e-4, atol=1e-5)
 
 
+def classified(model, params, image):
+    """The coarse scores of FCN for pictures `b h w c`."""
+    _, found = jax.jit(
+        lambda x: model.apply(
+            {'params': params},
+            x,
+            train=False,
+            capture_intermediates=lambda module, _: module.name == 'score_fr',
+            mutable=['intermediates'],
+        )
+    )(image)
+    return np.asarray(found['intermediates']['score_fr']['__call__'][0])
+
+
+def test_a_224x224_crop_has_the_classifiers_answer_in_the_middle(key):
+    """From pixels to scores: of the 7x7 cells the middle one sees the whole 7x7 map."""
+    arrays, model = vgg16_arrays(), fcn(stride=32)
+    params = convert(model, arrays, layout='torchvision', say=silent)['params']
+    image = jax.random.normal(key, (1, 224, 224, 3))
+    scores = classified(model, params, image)
+    assert scores.shape == (1, 7, 7, CLASSES)
+    c5 = numpy_vgg16(np.asarray(image[0]).transpose(2, 0, 1), arrays)
+    expected = numpy_classifier(c5, arrays)
+    np.testing.assert_allclose(scores[0, 3, 3], expected, rtol=1e-3, atol=1e-4 * np.ptp(expected))
+
+
+def test_a_larger_picture_has_a_heat_map_of_its_crops_answers(key):
+    """Each inner cell is the answer for the 224x224 pixels around it.
+
+    Up to the padding of the convolutions, which a crop has at its own border. The outer taps are
+    zero here, so that none of it is read and the answers agree.
+    """
+    arrays = vgg16_arrays()
+    for name, array in arrays.items():
+        if array.ndim == 4:
+            arrays[name] = 3 * array * (np.arange(9) == 4).reshape(3, 3).astype(np.float32)
+    model = fcn(stride=32)
+    params = convert(model, arrays, layout='torchvision', say=silent)['params']
+    image = jax.random.normal(key, (1, 224 + 32, 224 + 64, 3))
+    heat = classified(model, params, image)[0]
+    assert heat.shape == (8, 9, CLASSES)
+    cells = [(0, 0), (1, 2)]
+    crops = [image[0, 32 * i : 32 * i + 224, 32 * j : 32 * j + 224] for i, j in cells]
+    answers = classified(model, params, jnp.stack(crops))[:, 3, 3]
+    assert np.ptp(answers, axis=0).max() > 0.01 * np.ptp(answers)  # they are not all the same
+    expected = np.stack([heat[3 + i, 3 + j] for i, j in cells])
+    np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-5 * np.ptp(expected))
+
+
 def test_there_and_back_to_the_bit():
     arrays = vgg16_arrays()
     model = fcn(stride=32)

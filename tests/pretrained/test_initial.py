@@ -76,6 +76,50 @@ def test_a_finer_net_starts_from_a_coarser_one(run):
     assert_trees(new, coarse)
 
 
+def staged(tmp_path, coarse, fine, **fields):
+    """Parameters at stride `fine` from a run at `coarse`; the run's; fresh ones; what is said."""
+    old = fresh(FCN(4, coarse, **NARROW, **fields), seed=1)
+    (tmp_path / 'run/model').mkdir(parents=True)
+    save_variables(tmp_path / 'run/model/model.safetensors', old)
+    expected = fresh(FCN(4, fine, **NARROW, **fields), seed=2)
+    said = []
+    new = load_weights(str(tmp_path / 'run'), expected, initial=lambda: expected, say=said.append)
+    return new['params'], old['params'], expected['params'], said
+
+
+@pytest.mark.parametrize(
+    ('coarse', 'fine', 'layer'), [(32, 16, 'score_pool4'), (16, 8, 'score_pool3')]
+)
+def test_stages_of_the_released_training(tmp_path, coarse, fine, layer):
+    """16s from 32s, 8s from 16s, with padding='caffe' and frozen up-sampling."""
+    new, old, fresh_one, said = staged(tmp_path, coarse, fine, padding='caffe')
+    assert said == [f'These layers start from their initial values: {layer}.']
+    assert_trees(new.pop(layer), fresh_one[layer])
+    assert_trees(new, old)
+
+
+def test_stages_with_learned_upsampling(tmp_path):
+    """The last up-sampling is another: it begins as interpolation; upscore2 is kept."""
+    new, old, fresh_one, said = staged(tmp_path, 16, 8, padding='caffe', upsampling='learned')
+    for layer in ('upscore_pool4', 'upscore8', 'score_pool3'):
+        assert layer in said[0]
+        assert_trees(new[layer], fresh_one[layer])
+    assert_trees(new['upscore2'], old['upscore2'])
+
+
+def test_a_stage_does_not_start_from_another_backbone(tmp_path):
+    """FCN-16s is over VGG16; FCN-AlexNet's weights are refused by name."""
+    alexnet = fresh(FCN(4, 32, backbone='caffenet', padding='caffe', fc_features=3), seed=1)
+    save_variables(tmp_path / 'model.safetensors', alexnet)
+    expected = fresh(FCN(4, 16, padding='caffe', **NARROW), seed=2)
+    with pytest.raises(UserError) as error:
+        load_weights(str(tmp_path), expected, initial=lambda: expected)
+    message = str(error.value)
+    assert 'missing: params/vgg16/stage1/conv1_1/kernel' in message
+    assert 'unexpected: params/caffenet/conv1/kernel' in message
+    assert 'misshapen: params/fc6/conv/kernel' in message
+
+
 def test_other_classes_take_a_new_head(run):
     folder, old = run
     expected = fresh(FCN(7, 32, **NARROW), seed=2)

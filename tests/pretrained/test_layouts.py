@@ -21,12 +21,14 @@ from segjax.backbones import (
     MobileNetV3Large,
     ResNet,
 )
+from segjax.models import FCN
 from segjax.pretrained import convert, export_arrays
 from segjax.tools import torchvision_golden as golden
 from segjax.types import UserError
 
 FILE = Path(__file__).with_name('torchvision_golden.npz')
 ENCODERS = {
+    'vgg11': VGG(11),
     'vgg16': VGG(16),
     'alexnet': AlexNet(),
     'googlenet': GoogLeNet(),
@@ -37,8 +39,8 @@ ENCODERS = {
     'mobilenet_v2': MobileNetV2(),
     'mobilenet_v3_large': MobileNetV3Large(),
 }
-QUICK = {'alexnet', 'resnet18', 'mobilenet_v3_large'}  # to compile
-KEYS = {'vgg16': 32, 'resnet50': 320, 'resnet101': 626, 'mobilenet_v2': 314}
+QUICK = {'vgg11', 'vgg16', 'alexnet', 'googlenet', 'resnet18', 'mobilenet_v3_large'}  # to compile
+KEYS = {'vgg11': 22, 'vgg16': 32, 'resnet50': 320, 'resnet101': 626, 'mobilenet_v2': 314}
 
 
 def shapes(network):
@@ -112,6 +114,28 @@ def test_networks_that_torchvision_has_not_are_refused():
     with pytest.raises(UserError, match=r'missing: conv1\.conv\.bias'):
         arrays = state_dict('googlenet', values=False)
         convert(GoogLeNet('paper'), arrays, layout='torchvision')
+
+
+def test_alexnets_classifier_becomes_fc6_and_fc7_of_fcn():
+    """Also the order of fc6's inputs: `c h w`, flattened."""
+    model = FCN(4, 32, backbone='alexnet', fc_features=8)
+    small = {n: s for n, s in shapes('alexnet').items() if not n.startswith('classifier')}
+    wide = {1: (8, 256 * 36), 4: (8, 8), 6: (1000, 8)}
+    small |= {f'classifier.{i}.weight': shape for i, shape in wide.items()}
+    small |= {f'classifier.{i}.bias': shape[:1] for i, shape in wide.items()}
+    arrays, said = golden.weights(small), []
+    params = convert(model, arrays, layout='torchvision', say=said.append)['params']
+    assert said == [
+        'These layers start from their initial values: score_fr (the file has another shape, '
+        '(1000, 8)).'
+    ]
+    kernel = params['fc6']['conv']['kernel']
+    flat = arrays['classifier.1.weight'].reshape(8, 256, 6, 6)
+    np.testing.assert_array_equal(kernel, flat.transpose(2, 3, 1, 0))
+    back = export_arrays(model, {'params': params}, layout='torchvision')
+    assert back.keys() == arrays.keys()
+    for name in back.keys() - {'classifier.6.weight', 'classifier.6.bias'}:
+        np.testing.assert_array_equal(back[name], arrays[name])
 
 
 def test_mobilenet_without_its_last_convolution():
