@@ -170,6 +170,7 @@ def _finish(
         {
             'metrics': {e.eval.split: outcome.evaluation.metrics},
             'step': step,
+            'skipped_steps': step - int(outcome.state.updates),
             'best': best._asdict() if best else None,
             'wall_time_s': wall_time_s,
             'images_per_s': outcome.images_per_s,

@@ -34,6 +34,12 @@ class TrainState(NamedTuple):
         """What `model.apply` takes to predict: the averages where they are kept."""
         return self.average or {'params': self.params, **self.extra}
 
+    @property
+    def updates(self) -> Array:
+        """int32, how many steps were not skipped: the schedule, last in the optimizer's chain, has
+        counted them."""
+        return self.opt_state[-1].count
+
 
 def split_frozen(params: dict, optimizer: Optimizer) -> tuple[dict, dict]:
     """(trainable, frozen), both flat: {'vgg16/stage1/conv1_1/kernel': array}."""

@@ -73,8 +73,7 @@ def make_train_step(
         # A step that is not finite changes nothing but the counts: the next batch may be better.
         kept = state._replace(skipped=state.skipped + 1)
         after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), done, kept)
-        # The schedule counts updates, and a skipped step is none.
-        rate = optimizer.rate(state.opt_state[-1].count, num_steps)
+        rate = optimizer.rate(state.updates, num_steps)
         scalars = {
             'loss': loss,
             **losses,

@@ -10,8 +10,8 @@ import pytest
 
 from segjax import config
 from segjax.config import RunOptions
-from segjax.data.datasets.shapes import Shapes
-from segjax.data.pipeline import EvalPipeline, TrainPipeline
+from segjax.data.datasets.shapes import Shapes, ShapesSource
+from segjax.data.pipeline import EvalPipeline
 from segjax.modes import train
 from segjax.train.interrupt import Interruption
 from tests.train.test_step import small
@@ -110,22 +110,58 @@ def test_a_flipped_bit_in_the_latest_checkpoint_is_noticed(done, tmp_path, capsy
     assert result(tmp_path)['state_sha256'] == result(done)['state_sha256']
 
 
-def test_nan_stops_with_the_images_and_keeps_the_last_good_checkpoint(tmp_path, capsys):
-    @dataclasses.dataclass(frozen=True)
-    class Poisoned(TrainPipeline):
-        def batches(self, source, *, start=0, **arguments):
-            for step, batch in enumerate(super().batches(source, start=start, **arguments), start):
-                bad = np.float32('nan') if step == 4 else np.float32(1)
-                yield batch._replace(image=batch.image * bad)
+class PoisonedSource(ShapesSource):
+    """Float pictures; some of the training have a pixel that is no number."""
 
-    experiment = tiny(train=Poisoned(batch_size=8, crop=(32, 32)))
-    assert train.run(experiment, options(tmp_path)) == 1
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        image = sample.image / np.float32(255)
+        if self.name(index) in {f'shapes/train/{bad}' for bad in self._dataset.bad}:
+            image[3, 5] = np.nan
+        return sample._replace(image=image)
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisoned(Shapes):
+    bad: tuple[int, ...] = ()
+
+    def source(self, split, roots):
+        return PoisonedSource(self, split)
+
+
+def poisoned(*bad):
+    return tiny(dataset=Poisoned(size=32, radius=(5, 10), num_train=16, num_val=4, bad=bad))
+
+
+def training(workdir):
+    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return [line for line in lines if line['split'] == 'train']
+
+
+def test_steps_with_a_broken_image_are_skipped_counted_and_said(tmp_path, capsys):
+    """Two steps an epoch: one of the steps 1 and 2, of 3 and 4, of 5 and 6 has image 3."""
+    assert train.run(poisoned(3), options(tmp_path, pictures=False)) == 0
     spoken = capsys.readouterr().err
-    assert 'step 5: loss nan' in spoken and 'shapes/train/' in spoken
+    assert spoken.count('was skipped') == 3 and 'images: shapes/train/3\n' in spoken
+    skipped = [line for line in training(tmp_path) if 'skipped' in line]
+    assert [(line['step'] + 1) // 2 for line in skipped] == [1, 2, 3]
+    assert all(line['loss'] is None and line['images'] == ['shapes/train/3'] for line in skipped)
+    assert result(tmp_path)['step'] == 6 and result(tmp_path)['skipped_steps'] == 3
+    assert result(tmp_path)['metrics']['val']['loss'] < 10
+
+
+def test_too_many_skips_stop_with_the_images_and_keep_the_last_checkpoint(tmp_path, capsys):
+    experiment = poisoned(*range(16))
+    assert train.run(experiment, options(tmp_path, max_skips=4, pictures=False)) == 1
+    spoken = capsys.readouterr().err
+    assert spoken.count('was skipped') == 5 and 'step 5 was skipped (5 in a row)' in spoken
+    assert spoken.count('shapes/train/') == 5 * 8
+    assert [line['skipped'] for line in training(tmp_path)] == [1, 2, 3, 4, 5]
     kept = sorted(int(p.name) for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdecimal())
-    assert kept[-1] == 4
-    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
-    assert max(line['step'] for line in lines) == 4
+    assert kept[-1] == 4 and not (tmp_path / 'result.json').exists()
+    # The count of skips is a part of the state: the same command stops at the same step.
+    assert train.run(experiment, options(tmp_path, max_skips=4, pictures=False)) == 1
+    assert 'step 5 was skipped (5 in a row)' in capsys.readouterr().err
 
 
 def test_weights_of_a_run_start_another(done, tmp_path, capsys):
