@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from segjax.optim import Adam, AdamW, Constant, Poly, Sgd, Step, WarmupCosine
+from segjax.types import UserError
 
 
 def _factor(schedule, step, num_steps):
@@ -228,3 +229,32 @@ def test_a_quadratic_is_minimised_and_types_are_kept(optimizer):
             params, state = step(params, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), (params, state)) == start
     assert float(optax.tree.norm(params)) < 0.5
+
+
+@pytest.mark.parametrize(
+    'step, ema, expected',
+    [
+        (0, 0.999, 1.9),  # 1/10 old + 9/10 new
+        (8, 0.999, 1.5),  # 9/18 old
+        (10**6, 0.999, 1.001),
+        (0, 0.05, 1.95),  # never more than asked for
+    ],
+)
+def test_the_moving_average_by_hand(step, ema, expected):
+    optimizer, number = Sgd(1.0, ema=ema), lambda x: {'params': {'kernel': jnp.asarray([x])}}
+    found = optimizer.average(number(1.0), number(2.0), jnp.asarray(step, jnp.int32))
+    assert float(found['params']['kernel'][0]) == pytest.approx(expected)
+
+
+def test_the_average_of_what_never_moves_is_the_same_bits():
+    variables = {'batch_stats': jnp.asarray([0.1, 1 / 3, 7e-9])}
+    average = variables
+    for step in range(20):
+        average = Sgd(1.0, ema=0.9).average(average, variables, jnp.asarray(step, jnp.int32))
+    np.testing.assert_array_equal(average['batch_stats'], variables['batch_stats'])
+
+
+@pytest.mark.parametrize('ema', [1.0, -0.1, 10.0])
+def test_a_decay_of_the_average_that_is_none_is_refused(ema):
+    with pytest.raises(UserError, match='ema'):
+        Sgd(1.0, ema=ema)

@@ -25,6 +25,10 @@ class Shallow(nn.Module):
     num_classes: int = 6
     norm: bool = False
     dropout: float = 0.0
+    margin = 0
+
+    def input_size(self, size):
+        return size
 
     @nn.compact
     def __call__(self, image, *, train):
