@@ -125,7 +125,7 @@ class Optimizer:
 
     def __post_init__(self):
         if not 0 <= self.ema < 1:
-            raise UserError(f'--optimizer.ema={self.ema}: a decay of 0 (none) to below 1, as .999.')
+            raise UserError(f'--ema={self.ema}: a decay below 1, as 0.999, or 0 for no average.')
 
     def rate(self, step: Array, num_steps: int) -> Array:
         """The learning rate at `step`."""

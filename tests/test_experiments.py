@@ -47,7 +47,13 @@ def test_its_step_keeps_the_shapes_of_its_state(experiment):
         lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=0)
     )
     step = make_train_step(
-        e.model, e.task, e.optimizer, num_steps=e.num_steps, mean=(0.0,), std=(1.0,)
+        e.model,
+        e.task,
+        e.optimizer,
+        num_steps=e.num_steps,
+        mean=(0.0,),
+        std=(1.0,),
+        accumulate=e.accumulate,
     )
     with jax.numpy_dtype_promotion('standard'):  # optax's Adam mixes int32 and float32
         after, scalars = jax.eval_shape(step, state, batch)

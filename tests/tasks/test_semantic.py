@@ -91,6 +91,18 @@ def test_without_weights_auxiliary_heads_are_not_supervised():
     assert set(terms) == {'cross_entropy'}
 
 
+def test_every_head_learns_from_its_hardest_pixels_as_the_ramp_goes_on():
+    """The three losses are log 2, log 4/3 and log 4; those of a head of zeros are equal."""
+    task = Semantic(CrossEntropy(top_k=0.34, ramp_steps=10), aux_weights=(0.5,))
+    for step, number in ((0, 3), (5, 2), (10, 1)):
+        terms, _ = task.loss(
+            _Linear(aux=(0.0,)), _variables(), _batch(), jax.random.key(0), step=jnp.asarray(step)
+        )
+        terms = {name: (float(total), float(count)) for name, (total, count) in terms.items()}
+        assert terms['cross_entropy'] == (pytest.approx(np.sort(NLL)[-number:].sum()), number)
+        assert terms['aux1'] == (pytest.approx(0.5 * 3 * np.log(2)), 3)
+
+
 def test_another_number_of_weights_than_heads_is_refused():
     with pytest.raises(UserError, match='1 aux_weights for 2 auxiliary heads'):
         _terms(Semantic(aux_weights=(1.0,)), _batch(), _Linear(aux=(0.0, 1.0)))
@@ -156,6 +168,24 @@ def test_score_of_four_pixels_by_hand():
     assert scores['confusion'].tolist() == [[[2, 0], [1, 0]]]
     np.testing.assert_allclose(scores['loss'], [NLL.sum()], rtol=1e-6)
     assert scores['count'].tolist() == [3]
+
+
+def test_the_loss_of_an_evaluation_is_that_of_all_pixels():
+    probs = Semantic().predict(_Linear(), _variables(), LOGITS)
+    mining = Semantic(CrossEntropy(top_k=0.1)).score(probs, _batch())
+    for name, expected in Semantic().score(probs, _batch()).items():
+        np.testing.assert_array_equal(mining[name], expected)
+
+
+def test_pictures_without_labels_have_loss_zero_and_no_score():
+    void = _batch(label=jnp.full((1, 2, 2), 255, jnp.int32))
+    evaluator = Semantic().evaluator(2)
+    evaluator.update(
+        {k: np.asarray(v) for k, v in Semantic().score(LOGITS * 0 + 0.5, void).items()}
+    )
+    computed = evaluator.compute()
+    assert computed.pop('loss') == 0
+    assert computed and all(np.isnan(value) for value in computed.values())
 
 
 def test_a_probability_of_zero_scores_a_finite_loss():
