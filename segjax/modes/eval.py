@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from segjax import processes
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
+from segjax.evaluate import Evaluation
 from segjax.pretrained.initial import load_weights
-from segjax.train import machine, opening, report
+from segjax.train import distributed, machine, opening, report
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.compilations import watch_compilations
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.memory import explain_out_of_memory
 from segjax.train.rundir import output_folder, write_json
-from segjax.train.screen import Screen
 from segjax.train.state import TrainState
 from segjax.train.writers import plain
 from segjax.types import UserError
@@ -21,25 +22,39 @@ from segjax.visualize import write_png
 
 def run(experiment: Experiment, options: RunOptions) -> int:
     """Evaluate, print the table, write `eval.json` and pictures; the exit code."""
-    screen = Screen()
-    machine.prepare()
-    opening.describe_devices(screen)
-    roots = Roots(options.raw_dir, options.data_dir)
-    job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
-    opening.describe_job(screen, job)
-    state, origin = find_state(job, options)
-    screen.facts({'weights': origin})
-    devices = job.parallel.num_devices
-    with watch_compilations(screen.warn), explain_out_of_memory(experiment, devices):
-        found = job.evaluate(state, samples=6 if options.pictures else 0)
-    report.class_table(screen, job, found, step=int(state.step))
-    screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
+    with distributed.session(options, experiment) as screen:
+        machine.prepare()
+        opening.describe_devices(screen)
+        roots = Roots(options.raw_dir, options.data_dir)
+        job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
+        opening.describe_job(screen, job)
+        origin = ''
+
+        def read() -> TrainState:
+            nonlocal origin
+            state, origin = find_state(job, options)
+            return state
+
+        state = processes.from_first(read, like=job.abstract_state())
+        screen.facts({'weights': origin})
+        devices = job.parallel.num_devices
+        with watch_compilations(screen.warn), explain_out_of_memory(experiment, devices):
+            found = job.evaluate(state, samples=6 if options.pictures else 0)
+        report.class_table(screen, job, found, step=int(state.step))
+        screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
+        folder = processes.on_first(lambda: _write(job, found, int(state.step), origin, options))
+        screen.facts({'written to': folder})
+    return 0
+
+
+def _write(job: Job, found: Evaluation, step: int, origin: str, options: RunOptions) -> str:
+    """Write eval.json and pictures; the folder."""
     folder = output_folder(options, 'eval')
     result = {
         'metrics': {job.experiment.eval.split: found.metrics},
         'iou': dict(zip(job.info.class_names, found.evaluator.confusion.iou, strict=True)),
         'confusion': found.evaluator.confusion.counts,
-        'step': state.step,
+        'step': step,
         'weights': origin,
         'protocol': report.protocol(job, found),
     }
@@ -47,8 +62,7 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     if options.pictures:
         for name, picture in report.pictures(job, found).items():
             write_png(folder / f'{name}.png', picture)
-    screen.facts({'written to': str(folder)})
-    return 0
+    return str(folder)
 
 
 def find_state(job: Job, options: RunOptions) -> tuple[TrainState, str]:

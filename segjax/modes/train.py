@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 
+from segjax import processes
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation
 from segjax.pretrained.initial import load_weights
-from segjax.train import machine, opening, plots, report
+from segjax.train import distributed, machine, opening, plots, report
 from segjax.train.checkpoint import Checkpointer
+from segjax.train.compilations import watch_compilations
 from segjax.train.experiment import Experiment
 from segjax.train.hashing import state_sha256
 from segjax.train.interrupt import Interrupted, Interruption
 from segjax.train.job import Job, make_job
 from segjax.train.loop import NotFinite, Outcome, Reporter, fit
+from segjax.train.memory import explain_out_of_memory
 from segjax.train.model_folder import write_model_folder
 from segjax.train.rundir import Run, open_run
 from segjax.train.screen import Screen, share
 from segjax.train.state import TrainState
+from segjax.train.watchdog import Watchdog
 from segjax.train.writers import Writers
 from segjax.types import UserError
 
@@ -26,8 +30,11 @@ from segjax.types import UserError
 def run(experiment: Experiment, options: RunOptions) -> int:
     """Train `experiment` in `options.workdir`; the exit code."""
     begin = time.perf_counter()
-    screen = Screen()
-    with Interruption() as stop, open_run(options, experiment) as opened:
+    with (
+        distributed.session(options, experiment) as screen,
+        Interruption() as stop,
+        open_run(options, experiment) as opened,
+    ):
         _describe_run(screen, opened)
         if opened.result is not None:
             return _say_finished(screen, opened)
@@ -71,26 +78,44 @@ def _train(
     machine.prepare()
     opening.describe_devices(screen)
     roots = Roots(options.raw_dir, options.data_dir)
-    job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
+    job = make_job(
+        experiment,
+        roots,
+        kind=options.parallelism,
+        shard_height=options.shard_height,
+        num_threads=options.num_threads,
+    )
     opening.describe_job(screen, job)
     opening.describe_plan(screen, job)
-    warn = screen.warn
+    muted = not processes.is_first()
     with (
-        Checkpointer(opened.workdir / 'checkpoints', keep=options.keep) as checkpoints,
-        Writers(opened.workdir, tensorboard=options.tensorboard, warn=warn) as writers,
+        Checkpointer(opened.workdir / 'checkpoints', keep=options.keep, muted=muted) as checkpoints,
+        Writers(
+            opened.workdir, tensorboard=options.tensorboard, warn=screen.warn, muted=muted
+        ) as writers,
+        Watchdog(options.step_timeout) as watch,
+        watch_compilations(screen.warn),
+        explain_out_of_memory(experiment, job.parallel.num_devices),
     ):
         draw = (
             _Pictures(job, opened, writers, screen)
-            if options.pictures
+            if options.pictures and not muted
             else lambda step, found: None
         )
         reporter = Reporter(screen, writers, draw)
         state = _first_state(job, options, checkpoints, writers, screen, stop)
         outcome = fit(
-            job, state, options=options, checkpoints=checkpoints, reporter=reporter, stop=stop
+            job,
+            state,
+            options=options,
+            checkpoints=checkpoints,
+            reporter=reporter,
+            stop=stop,
+            watch=watch,
         )
         checkpoints.wait()
-        _finish(job, opened, outcome, checkpoints, writers, time.perf_counter() - begin)
+        wall_time_s = time.perf_counter() - begin
+        processes.on_first(lambda: _finish(job, opened, outcome, checkpoints, writers, wall_time_s))
         _say_result(screen, job, opened, outcome, checkpoints, options)
 
 
@@ -102,7 +127,29 @@ def _first_state(
     screen: Screen,
     stop: Interruption,
 ) -> TrainState:
-    """The latest checkpoint; else --weights; else initial values. A new run is evaluated first."""
+    """The state to start from, that of process 0 on all processes. A new run is evaluated first."""
+    state = processes.from_first(
+        lambda: _read_state(job, options, checkpoints, writers, screen), like=job.abstract_state()
+    )
+    if int(state.step):
+        return state
+    stop.check()
+    screen.line(
+        'Compiling; the first batch is evaluated before training, so that mistakes show now.'
+    )
+    found = job.evaluate(state, batches=iter([next(job.eval_batches())]))
+    screen.evaluation(0, f'first batch of {job.experiment.eval.split}', found.metrics)
+    return state
+
+
+def _read_state(
+    job: Job,
+    options: RunOptions,
+    checkpoints: Checkpointer,
+    writers: Writers,
+    screen: Screen,
+) -> TrainState:
+    """The latest checkpoint; else --weights; else initial values."""
     restored = checkpoints.restore('latest', like=job.abstract_state())
     if restored is not None:
         step, state = restored
@@ -117,15 +164,8 @@ def _first_state(
             load_weights(options.weights, expected, initial=fresh, say=screen.line)
         )
         screen.line(f'Starting from {options.weights}.')
-    else:
-        state = job.initial_state()
-    stop.check()
-    screen.line(
-        'Compiling; the first batch is evaluated before training, so that mistakes show now.'
-    )
-    found = job.evaluate(state, batches=iter([next(job.eval_batches())]))
-    screen.evaluation(0, f'first batch of {job.experiment.eval.split}', found.metrics)
-    return state
+        return state
+    return job.initial_state()
 
 
 class _Pictures:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import signal
 import sys
 import traceback
 import urllib.error
@@ -33,6 +35,10 @@ _SLURM = (
     'SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_NTASKS', 'SLURM_PROCID', 'SLURM_LOCALID',
 )  # fmt: skip
 _METADATA = 'http://metadata.google.internal/computeMetadata/v1/instance/attributes/'
+
+# How a collective fails that another process has left: the status in front of XLA's message. It may
+# come as a JaxRuntimeError or as a ValueError.
+_LOST = r'(UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED): '
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
@@ -117,6 +123,9 @@ def _start(options: RunOptions) -> None:
     cluster = find_cluster(os.environ) if options.distributed == 'auto' else None
     if cluster is None or jax.distributed.is_initialized():
         return
+    jax.config.update('jax_enable_preemption_service', False)  # it would take SIGTERM from us
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in both}  # for the wait
     try:
         jax.distributed.initialize(
             **cluster,
@@ -130,6 +139,9 @@ def _start(options: RunOptions) -> None:
             'they reach the port of process 0, are proxy variables unset? See '
             'segjax/train/README.md; --distributed=off runs alone.'
         ) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say_once(text: str) -> None:
@@ -154,11 +166,11 @@ def _leave(error: BaseException) -> None:
     elif isinstance(error, KeyboardInterrupt):
         code = 75
         _say_once('Stopped. The same command carries on.')
-    elif isinstance(error, jax.errors.JaxRuntimeError):
+    elif re.match(_LOST, str(error)):
         reason = str(error).strip().splitlines()[0][:200]
         print(
-            f'error: process {index} lost another one, or a device failed; the same command '
-            f'carries on from the last checkpoint ({reason})',
+            f'error: process {index} lost contact with another one; the same command carries on '
+            f'from the last checkpoint ({reason})',
             file=sys.stderr,
         )
     else:
@@ -171,9 +183,14 @@ def _leave(error: BaseException) -> None:
     os._exit(code)
 
 
-def _check_same(experiment: Any) -> None:
-    """Raises UserError when processes were started with other fields, or run other code."""
-    own = {'code': provenance.git_revision(), **config.flatten(experiment)}
+def check_same(experiment: Any, options: RunOptions) -> None:
+    """Raises UserError when processes were started with other fields, or run other code.
+
+    Args:
+      experiment: None when there is none to compare.
+    """
+    own = {'code': provenance.git_revision(), 'mode': options.mode}
+    own |= {} if experiment is None else config.flatten(experiment)
     everyone = [
         json.loads(found['own'].tobytes())
         for found in processes.gather({'own': np.frombuffer(json.dumps(own).encode(), np.uint8)})
@@ -181,7 +198,7 @@ def _check_same(experiment: Any) -> None:
     for index, other in enumerate(everyone):
         if lines := config.diff(everyone[0], other):
             raise UserError(
-                f'process {index} was started otherwise than process 0 (there <- here):\n  '
+                f'process {index} was started otherwise than process 0 (0 -> {index}):\n  '
                 + '\n  '.join(lines)
                 + '\nGive all processes the same command and the same code.'
             )
@@ -201,7 +218,7 @@ def session(options: RunOptions, experiment: Any = None) -> Iterator[Screen]:
         yield Screen()
         return
     try:
-        _check_same(experiment)
+        check_same(experiment, options)
         with open(os.devnull, 'w') as nowhere:
             yield Screen() if processes.is_first() else Screen(nowhere, nowhere)
     except BaseException as error:

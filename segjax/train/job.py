@@ -9,12 +9,14 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from segjax import processes
 from segjax.data import normalize
 from segjax.data.dataset import Info, Roots, Source
 from segjax.data.pipeline import load_readable
 from segjax.evaluate import Evaluation, SemanticEvaluation
 from segjax.sharding import Devices, Parallelism, parallelism
 from segjax.train.experiment import Experiment, bind
+from segjax.train.heights import check_height
 from segjax.train.state import TrainState, init_state, state_from
 from segjax.train.step import make_train_step
 from segjax.types import Batch, UserError
@@ -95,21 +97,23 @@ class Job:
         return self.parallel.compile(step)
 
     def train_batches(self, start: int) -> Iterator[Batch]:
-        """Host batches from step `start` on."""
+        """Host batches from step `start` on; of several processes each gets its own rows."""
         return self.experiment.train.batches(
             self.train_source,
             seed=self.experiment.seed,
             start=start,
+            shard=processes.shard(),
             fill=self.mean,
             num_threads=self.num_threads,
         )
 
     def eval_batches(self) -> Iterator[Batch]:
-        """Host batches of every evaluated image, once."""
+        """Host batches of every evaluated image, once; shared out among several processes."""
         pipeline = self.experiment.eval
         return pipeline.batches(
             self.eval_source,
-            rows=self.evaluation.rows(pipeline.batch_size),
+            rows=self.evaluation.rows(-(-pipeline.batch_size // jax.process_count())),
+            shard=processes.shard(),
             fill=self.mean,
             num_threads=self.num_threads,
         )
@@ -120,7 +124,7 @@ class Job:
         *,
         batches: Iterator[Batch] | None = None,
         samples: int = 0,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[], object] = lambda: None,
     ) -> Evaluation:
         """Metrics of a state (given once, not per device), and some predictions, evenly spread."""
         evaluated = self.experiment.eval.indices(self.eval_source)
@@ -152,13 +156,15 @@ def make_job(
     roots: Roots,
     *,
     kind: Literal['jit', 'pmap'] = 'jit',
+    shard_height: int = 1,
     num_threads: int = 2,
     devices: Devices | None = None,
 ) -> Job:
     """Find the data (preparing it when needed) and lay out the devices.
 
     Raises:
-      UserError: data that is absent or does not fit the model; a batch that devices cannot share.
+      UserError: data that is absent or does not fit the model; a batch, or with `shard_height` an
+        image, that devices cannot share.
     """
     info = experiment.dataset.info(roots)
     experiment = bind(experiment, info)
@@ -181,8 +187,11 @@ def make_job(
         num_classes=len(info.class_names),
         devices=devices,
     )
-    parallel = parallelism(kind, experiment.train.batch_size, devices)
-    _check_microbatches(experiment, parallel.num_devices)
+    parallel = parallelism(kind, experiment.train.batch_size, devices, shard_height=shard_height)
+    _check_microbatches(experiment, parallel.batch_parts)
+    if shard_height > 1:
+        shape = (1, *experiment.train.crop, experiment.dataset.channels)
+        check_height(experiment.model, shape, shard_height)
     return Job(
         experiment=experiment,
         info=info,

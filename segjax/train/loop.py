@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from segjax import processes
 from segjax.config import RunOptions
 from segjax.evaluate import Evaluation
 from segjax.train.checkpoint import Checkpointer
@@ -18,6 +19,7 @@ from segjax.train.interrupt import Interrupted, Interruption
 from segjax.train.job import Job
 from segjax.train.screen import Pace, Screen
 from segjax.train.state import TrainState
+from segjax.train.watchdog import Watchdog
 from segjax.train.writers import Writers
 from segjax.types import Array, Batch
 
@@ -58,6 +60,7 @@ def fit(
     checkpoints: Checkpointer,
     reporter: Reporter,
     stop: Interruption,
+    watch: Watchdog,
 ) -> Outcome:
     """Train from `state` (given once) to the last step, evaluating and saving on the way.
 
@@ -65,7 +68,7 @@ def fit(
     never wait for it. Saving comes before evaluating: what is interrupted is then evaluated again.
 
     Raises:
-      Interrupted: a signal came; the state is saved.
+      Interrupted: a signal came, to whichever process; the state is saved.
       NotFinite: more than `options.max_skips` steps in a row were not finite.
     """
     e, parallel = job.experiment, job.parallel
@@ -76,21 +79,23 @@ def fit(
     train_step = job.train_step()
     batches = job.train_batches(first)
     state = parallel.place_state(state)
+    check = lambda: (watch.beat(), stop.check())
     dispatched = evaluation = None
     trained_s = 0.0
     for step in range(first, e.num_steps + 1):
         last = step == e.num_steps
+        watch.beat()
+        signal = stop.poll()
         evaluate = last or (step > 0 and step % e.eval_every == 0)
-        if evaluate or stop.requested or (step > first and step % options.checkpoint_every == 0):
+        if evaluate or signal or (step > first and step % options.checkpoint_every == 0):
             look(dispatched)
             dispatched = None
             with pace.pause():
                 checkpoints.save(step, parallel.gather_state(state))
                 if evaluate:
-                    evaluation = _evaluate(job, state, step, checkpoints, reporter, stop)
-        if stop.requested:
-            checkpoints.wait()
-            raise Interrupted(stop.requested)
+                    evaluation = _evaluate(job, state, step, checkpoints, reporter, check)
+        if signal:
+            raise Interrupted(signal)
         if last:
             break
         begin = time.perf_counter()
@@ -144,7 +149,9 @@ def _look(
 def _suspects(job: Job, batch: Batch) -> list[str]:
     """The images of a batch by name; where some have pixels that are not finite, these alone."""
     finite = np.isfinite(batch.image).reshape(len(batch.image), -1).all(axis=1)
-    ids = batch.image_id if finite.all() else batch.image_id[~finite]
+    everyone = processes.gather({'ids': batch.image_id, 'finite': finite})
+    ids, finite = (np.concatenate([part[name] for part in everyone]) for name in everyone[0])
+    ids = ids if finite.all() else ids[~finite]
     return [job.train_source.name(int(i)) for i in ids]
 
 
@@ -166,15 +173,12 @@ def _evaluate(
     step: int,
     checkpoints: Checkpointer,
     reporter: Reporter,
-    stop: Interruption,
-) -> Evaluation | None:
-    """Evaluate, mark the best checkpoint, write and draw; None when a signal came in between."""
+    check: Callable[[], object],
+) -> Evaluation:
+    """Evaluate, mark the best checkpoint, write and draw. Raises what `check` raises."""
     e = job.experiment
     name = e.task.best_metric
-    try:
-        found = job.evaluate(job.parallel.gather_state(state), samples=6, check=stop.check)
-    except Interrupted:
-        return None
+    found = job.evaluate(job.parallel.gather_state(state), samples=6, check=check)
     best = checkpoints.mark_best(step, found.metrics[name], name)
     reporter.screen.evaluation(step, e.eval.split, found.metrics, best=best)
     per_class = {
