@@ -389,14 +389,21 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     roots = Roots(options.raw_dir, options.data_dir)
     if options.input_size:
         experiment = _on_noise(experiment, options.input_size, roots)
-    job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
+    job = make_job(
+        experiment,
+        roots,
+        kind=options.parallelism,
+        shard_height=options.shard_height,
+        num_threads=options.num_threads,
+    )
     opening.describe_job(screen, job)
     found = _measure(job, screen, with_data=not options.input_size)
     shape = 'x'.join(map(str, found['input_shape']))
     screen.heading(f'{type(job.experiment.model).__name__} at {shape}')
     _table(screen, found)
     path = folder / 'benchmark.json'
-    what = {'exp': options.exp, 'parallelism': options.parallelism, **found}
+    layout = {'parallelism': options.parallelism, 'shard_height': options.shard_height}
+    what = {'exp': options.exp, **layout, **found}
     write_json(path, {**what, **cores, 'made_with': provenance.collect()})
     screen.facts({**_facts(found), 'written to': str(path)})
     return 0
