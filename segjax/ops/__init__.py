@@ -3,6 +3,7 @@
 from segjax.ops.conv import conv, conv_cost, conv_transpose
 from segjax.ops.conv_matrix import conv_matrix
 from segjax.ops.crop import center_crop, mirror_pad
+from segjax.ops.deconvolve import deconvolve
 from segjax.ops.label_map import label_map, one_hot
 from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
@@ -25,6 +26,7 @@ __all__ = [
     'conv_cost',
     'conv_matrix',
     'conv_transpose',
+    'deconvolve',
     'depthwise_conv',
     'label_map',
     'local_response_norm',
