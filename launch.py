@@ -50,12 +50,12 @@ def run(argv: list[str], experiments: Path) -> int:
         list_experiments(experiments, words['list'])
     elif 'list_weights' in words:
         print(importlib.import_module('segjax.pretrained.table').listing())
-    elif words.keys() <= {'help'}:
+    elif 'exp' not in words and ('help' in words or not words):
         print(USAGE)
     else:
         options, fields = commandline.parse_options(arguments)
         print(f'segjax: {options.mode} {options.exp}', flush=True)  # before the seconds JAX takes
-        experiment = load_experiment(experiments, options.exp)
+        experiment = load_experiment(experiments, options.exp) if options.exp else None
         if 'help' not in words:
             experiment, options = commandline.configure(experiment, options, fields)
             return importlib.import_module(f'segjax.modes.{options.mode}').run(experiment, options)

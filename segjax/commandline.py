@@ -278,7 +278,7 @@ def parse_options(arguments: Sequence[Argument]) -> tuple[RunOptions, list[Argum
         else:
             others.append(argument)
     options = config.replace(RunOptions(), values)
-    if not options.exp:
+    if not options.exp and options.mode != 'doctor':
         raise UserError('Which experiment? Write --exp=NAME; --list names them.')
     return options, others
 
@@ -291,6 +291,10 @@ def configure(
     Every mode but train reads the run's own configuration, where there is a run, and lays the
     overrides of `eval.*` and `task.*` over it. Raises UserError.
     """
+    if experiment is None:
+        if arguments:
+            raise UserError(f'{arguments[0]} belongs to an experiment: name one with --exp=NAME.')
+        return None, options
     changes = overrides(experiment, arguments)
     if options.workdir == RunOptions.workdir:
         options = dataclasses.replace(options, workdir=find_workdir(experiment, options, changes))

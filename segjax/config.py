@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from segjax.types import UserError
 
 # segjax/modes/NAME.py
-Mode = Literal['train', 'eval', 'summary', 'check_data', 'benchmark', 'compare']
+Mode = Literal['train', 'eval', 'summary', 'check_data', 'benchmark', 'compare', 'doctor']
 
 CACHE = Path('~/.cache/segjax')
 

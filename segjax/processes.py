@@ -66,6 +66,13 @@ def gather(arrays: Mapping[str, np.ndarray]) -> list[Arrays]:
     return found
 
 
+def gather_values(value: Any) -> list[Any]:
+    """A JSON value of every process, in order of the processes."""
+    if jax.process_count() == 1:
+        return [value]
+    return [json.loads(content) for content in _gather_bytes(json.dumps(value).encode())]
+
+
 def on_first(function: Callable[[], Any]) -> Any:
     """Calls `function` on process 0 alone; its result, a JSON value, on all.
 
@@ -81,7 +88,7 @@ def on_first(function: Callable[[], Any]) -> Any:
         except Exception as caught:
             error = caught
             message = {'error': str(error), 'user': isinstance(error, UserError)}
-    message = json.loads(_gather_bytes(json.dumps(message).encode())[0])
+    message = gather_values(message)[0]
     if error is not None:
         raise error
     if 'error' in message:

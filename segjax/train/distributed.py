@@ -8,7 +8,6 @@ others would wait for it for ever.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import signal
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from segjax import config, processes
 from segjax.config import RunOptions
@@ -183,18 +181,10 @@ def _leave(error: BaseException) -> None:
     os._exit(code)
 
 
-def check_same(experiment: Any, options: RunOptions) -> None:
-    """Raises UserError when processes were started with other fields, or run other code.
-
-    Args:
-      experiment: None when there is none to compare.
-    """
-    own = {'code': provenance.git_revision(), 'mode': options.mode}
-    own |= {} if experiment is None else config.flatten(experiment)
-    everyone = [
-        json.loads(found['own'].tobytes())
-        for found in processes.gather({'own': np.frombuffer(json.dumps(own).encode(), np.uint8)})
-    ]
+def check_same(experiment: Any) -> None:
+    """Raises UserError when processes were started with other fields, or run other code."""
+    own = {'code': provenance.git_revision(), **config.flatten(experiment)}
+    everyone = processes.gather_values(own)
     for index, other in enumerate(everyone):
         if lines := config.diff(everyone[0], other):
             raise UserError(
@@ -211,14 +201,15 @@ def session(options: RunOptions, experiment: Any = None) -> Iterator[Screen]:
     Process 0 alone speaks. An exception that leaves the session ends a process of several at once,
     with the exit code it stands for; a UserError that all of them raise is said once.
 
-    Raises UserError when the processes were not started alike.
+    Raises UserError when the processes were not started alike with `experiment`, where it is given.
     """
     _start(options)
     if jax.process_count() == 1:
         yield Screen()
         return
     try:
-        check_same(experiment, options)
+        if experiment is not None:
+            check_same(experiment)
         with open(os.devnull, 'w') as nowhere:
             yield Screen() if processes.is_first() else Screen(nowhere, nowhere)
     except BaseException as error:
