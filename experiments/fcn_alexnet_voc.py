@@ -4,7 +4,8 @@ Published: mean IU 48.0 on seg11valid (README of fcn.berkeleyvision.org; 100,000
 in table 1 of the CVPR paper, without SBD's pictures. Not run here.
 
 The recipe is the released one: batches of 20, the loss a mean over pixels, learning rate 1e-4,
-momentum .9, no augmentation; only the scores' bias is learned at twice the rate. Differs: Caffe
+momentum .9, no augmentation; only the scores' bias is learned at twice the rate. A batch is
+computed one picture after another, as Caffe did; --accumulate=1 computes it at once. Differs: Caffe
 took the mean over each picture's pixels, then over the 20 pictures, and drew with replacement. A
 picture lies in the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of VOC
 is larger, so there is one compilation; --eval.round_to=1 evaluates each size by itself, as
@@ -49,4 +50,5 @@ def experiment() -> Experiment:
         eval=EvalPipeline(batch_size=1, round_to=500),
         num_steps=100_000,
         eval_every=4000,
+        accumulate=20,
     )

@@ -9,6 +9,7 @@ from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation
 from segjax.pretrained.initial import load_weights
+from segjax.pretrained.table import normalization_note
 from segjax.train import distributed, machine, opening, plots, report
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.compilations import watch_compilations
@@ -164,6 +165,9 @@ def _read_state(
             load_weights(options.weights, expected, initial=fresh, say=screen.line)
         )
         screen.line(f'Starting from {options.weights}.')
+        normalize = job.experiment.dataset.normalize
+        if note := normalization_note(options.weights, normalize):
+            screen.line(note)
         return state
     return job.initial_state()
 

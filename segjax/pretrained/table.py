@@ -180,6 +180,17 @@ def find(name: str) -> KnownWeights:
     )
 
 
+def normalization_note(name: str, normalize: str) -> str:
+    """What to say when known weights meet images of another normalisation than theirs, or ''."""
+    expected = KNOWN[name].preprocessing if name in KNOWN else normalize
+    if expected == normalize:
+        return ''
+    return (
+        f'Note: {name} was trained on images with --normalize={expected}; '
+        f'the data is set to {normalize}.'
+    )
+
+
 def listing() -> str:
     """What --list_weights prints: name, model, scope, preprocessing, figure, file; a line each."""
     rows = [('NAME', 'MODEL', 'SCOPE', 'NORMALIZE', 'FILE', 'PUBLISHED')]

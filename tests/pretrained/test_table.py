@@ -45,3 +45,12 @@ def test_the_listing_has_a_line_for_each():
 def test_a_misspelt_name_is_mended():
     with pytest.raises(UserError, match=r"'resnet5'.*Did you mean.*resnet50.*--list_weights"):
         table.find('resnet5')
+
+
+def test_another_normalisation_is_said():
+    assert table.normalization_note('vgg16', 'imagenet') == ''
+    assert table.normalization_note('runs/mine', 'caffe') == ''
+    note = table.normalization_note('vgg16', 'caffe')
+    assert note == (
+        'Note: vgg16 was trained on images with --normalize=imagenet; the data is set to caffe.'
+    )
