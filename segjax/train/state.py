@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from segjax.optim import Optimizer
@@ -24,7 +23,7 @@ class TrainState(NamedTuple):
     step: Array  # int32, steps done, those among them that were skipped
     params: dict[str, Any]
     extra: dict[str, Any]
-    opt_state: optax.OptState
+    opt_state: Any  # optax.OptState: a tuple, its last entry that of the schedule
     key: Array  # uint32 2, the raw random key of the run; a step folds its number in
     skipped: Array  # int32, how many of the last steps in a row were not finite and skipped
     average: dict[str, Any]  # moving average of params and extra; {} unless the optimizer keeps one
