@@ -293,7 +293,7 @@ def _inferences(
 ) -> Found:
     """Of the batch over all devices, and of its first image on one: its latency."""
     everywhere, one = ShardedJit(), jax.local_devices()[0]
-    spread = everywhere.place_state(variables), everywhere.place_batch(image)
+    spread = everywhere.place_state(variables), everywhere.place_batch(Batch(image)).image
     single = jax.device_put((variables, image[:1]), one)
     return {
         'batch': _inference(job, screen, *spread, macs=macs),
