@@ -161,3 +161,12 @@ def test_a_run_stopped_by_a_bad_sample_may_go_on_without_it(tmp_path, monkeypatc
     text = (tmp_path / 'always/metrics.jsonl').read_text()
     lines = [line for line in map(json.loads, text.splitlines()) if line['split'] == 'train']
     assert lines[-1]['bad_samples'] == 1
+
+
+def test_a_device_without_memory_is_explained(tmp_path, monkeypatch):
+    def fit(*_, **__):
+        raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory: 17179869184 bytes.')
+
+    monkeypatch.setattr(train, 'fit', fit)
+    with pytest.raises(UserError, match=r'8 pictures of 32x32 .*17179869184 bytes.*--remat=true'):
+        train.run(tiny(), options(tmp_path))
