@@ -81,7 +81,7 @@ def interpolate(x: Array, stride: int, *, odd: bool = False) -> Array:
     return x[:, stride // 2 : -(stride // 2), stride // 2 : -(stride // 2)]
 
 
-def cut(x: Array, size: tuple[int, int], offset: int) -> Array:
+def cut(x: Array, size: tuple[int, ...], offset: int) -> Array:
     """The window of `size` that begins at row and column `offset`."""
     return x[:, offset : offset + size[0], offset : offset + size[1]]
 
