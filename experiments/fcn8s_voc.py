@@ -19,10 +19,15 @@ the corner of a canvas of 500x500 pixels of the mean, label 255: no picture of V
 there is one compilation; --eval.round_to=1 evaluates each size by itself, as score.py did. Each
 picture comes once an epoch, where Caffe drew with replacement.
 
-The published figures need Caffe's ImageNet weights of VGG16 (--weights=vgg16_caffe has all but fc6
-and fc7), SBD's masks and FCN's list of 736 pictures (segjax/data/README.md says where they are):
+The published figures need Caffe's ImageNet weights of VGG16 (--weights=vgg16_ilsvrc; where they
+cannot be had, vgg16_caffe lacks fc6 and fc7), SBD's masks and FCN's list of 736 pictures
+(segjax/data/README.md says where they are):
 
     python launch.py --exp=fcn8s_voc --sbd=sbd --train.split=sbdtrain --eval.split=seg11valid
+
+The released network itself is evaluated by
+
+    python launch.py --exp=fcn8s_voc --mode=eval --weights=fcn8s_atonce
 
 Defaults are VOC's own train and val. The learning rate is made for pretrained layers; random ones
 want another recipe, such as that of fcn8s_coco_voc21.
