@@ -21,6 +21,7 @@ import numpy as np
 
 from segjax.data.dataset import Info, Roots, color_map
 from segjax.data.images import read_mask
+from segjax.data.lists import read_lines
 from segjax.data.pairs import Pair, PairedDataset, check_ids
 from segjax.types import IGNORE_LABEL, UserError
 
@@ -55,7 +56,7 @@ def _read_classes(path: Path) -> _Classes:
             f'{path} is missing. Write it with one class a line: line 0 is the background (mask '
             f'value 0), then each class in the order of its id, as `name` or `name r g b`.'
         )
-    lines = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
+    lines = read_lines(path)
     parsed = [_parse_line(path, i, line) for i, line in enumerate(lines) if line]
     void = tuple(color for name, color in parsed if name == 'void' and color)
     classes = [(name, color) for name, color in parsed if not (name == 'void' and color)]
@@ -127,7 +128,7 @@ def _hash_unit(text: str) -> float:
 
 def _read_names(path: Path, known: dict[str, Pair]) -> list[Pair]:
     """The pairs that a split file names, with or without suffix."""
-    lines = [line.strip() for line in path.read_text(encoding='utf-8-sig').splitlines()]
+    lines = read_lines(path)
     names = [line if line in known else line.rsplit('.', 1)[0] for line in lines if line]
     if unknown := [name for name in names if name not in known]:
         raise UserError(f'{path}: names pictures that are not there: {", ".join(unknown[:5])}.')

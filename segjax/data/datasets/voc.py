@@ -19,6 +19,7 @@ import numpy as np
 
 from segjax.data.dataset import Info, Roots, Source, color_map
 from segjax.data.images import read_mask
+from segjax.data.lists import read_lines
 from segjax.data.pairs import Pair, PairedDataset, check_ids
 from segjax.types import UserError
 
@@ -67,7 +68,7 @@ _LISTS = Path('ImageSets') / 'Segmentation'
 
 def _read_list(path: Path) -> set[str]:
     """The picture names of a split file, one a line."""
-    names = {line.strip() for line in path.read_text().splitlines()} - {''}
+    names = set(read_lines(path)) - {''}
     if not names:
         raise UserError(f'{path}: names no picture; copy it again.')
     return names
