@@ -7,6 +7,7 @@ others would wait for it for ever.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
@@ -146,8 +147,9 @@ def _say_once(text: str) -> None:
     """Prints what may have gone wrong in every process, once for all of them."""
     from jax._src.distributed import global_state  # the only way to a store without collectives
 
+    key = f'segjax/said/{hashlib.sha256(text.encode()).hexdigest()}'
     try:
-        global_state.client.key_value_set(f'segjax/said/{text}', str(jax.process_index()))
+        global_state.client.key_value_set(key, str(jax.process_index()))
     except jax.errors.JaxRuntimeError:
         return  # said already; or process 0 is gone and was the first to fail
     print(text, file=sys.stderr, flush=True)
@@ -208,6 +210,9 @@ def session(options: RunOptions, experiment: Any = None) -> Iterator[Screen]:
         yield Screen()
         return
     try:
+        # Devices connect when they first speak, and on CPUs wait for one another 30 s at most: now,
+        # while all processes are at the same place.
+        processes.start_maximum(0).block_until_ready()
         if experiment is not None:
             check_same(experiment)
         with open(os.devnull, 'w') as nowhere:

@@ -14,7 +14,10 @@ def describe_devices(screen: Screen) -> None:
     """The devices, and how to get at a card that JAX does not see."""
     devices = jax.devices()
     kind = devices[0].device_kind if devices[0].platform != 'cpu' else 'CPU'
-    screen.facts({'device': f'{len(devices)} x {kind}' if len(devices) > 1 else kind})
+    text = f'{len(devices)} x {kind}' if len(devices) > 1 else kind
+    if (count := jax.process_count()) > 1:
+        text += f' in {count} processes'
+    screen.facts({'device': text})
     if hint := provenance.nvidia_hint():
         screen.warn(hint)
 

@@ -16,8 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = (
-    '--widths=4,4,4,4,4', '--fc_features=4', '--size=32', '--crop=32', '--radius=4,10',
-    '--num_train=24', '--num_val=9', '--num_steps=8', '--eval_every=4', '--learning_rate=1e-4',
+    '--widths=2,4', '--padding=same', '--pad=constant', '--margin=0', '--size=16', '--crop=16',
+    '--radius=2,6', '--num_train=24', '--num_val=9', '--num_steps=8', '--eval_every=4',
+    '--learning_rate=1e-4',
 )  # fmt: skip
 OPTIONS = ('--checkpoint_every=3', '--log_every=1', '--tensorboard=false', '--pictures=false')
 
@@ -32,7 +33,7 @@ def launch(
     home: Path, workdir: Path, *more: str, processes: int = 2, devices: int = 1, cluster=()
 ) -> subprocess.Popen:
     """launch.py in several processes, started."""
-    command = [sys.executable, 'launch.py', '--exp=fcn8s_shapes', f'--workdir={workdir}']
+    command = [sys.executable, 'launch.py', '--exp=unet_shapes', f'--workdir={workdir}']
     command += [*FIELDS, *OPTIONS, *more]
     environment = {**os.environ, 'HOME': str(home)}
     environment.pop('JAX_COMPILATION_CACHE_DIR', None)
