@@ -82,6 +82,8 @@ def _load_known(
     known: table.KnownWeights, expected: dict[str, Any], initial: Initial | None, say: Say
 ) -> dict[str, Any]:
     file = fetch(known.url, sha256=known.sha256, say=say)
+    if not known.sha256:
+        say(f'{file} is taken as it is: its publisher names no SHA-256.')
     variables = fit(
         expected,
         load_arrays(file),

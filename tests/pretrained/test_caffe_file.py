@@ -225,6 +225,20 @@ def test_a_classifier_with_its_own_head_becomes_an_fcn(tmp_path):
     assert_trees(found, variables)
 
 
+def test_a_released_network_by_name(tmp_path, monkeypatch):
+    """--weights=fcn32s with the file in the cache, for evaluation: nothing may be new."""
+    model = FCN(4, 32, **NARROW)
+    variables = drawn(model)
+    arrays = export_arrays(model, variables, layout='caffe', channel_order='bgr')
+    arrays |= {'upscore.weight': np.ones((4, 4, 64, 64), np.float32)}
+    file = tmp_path / 'fcn32s-heavy-pascal.caffemodel'
+    file.write_bytes(network(layers_of(arrays)))
+    monkeypatch.setenv('SEGJAX_WEIGHTS_DIR', str(tmp_path))
+    said = []
+    assert_trees(load_weights('fcn32s', variables, say=said.append), variables)
+    assert said == [f'{file} is taken as it is: its publisher names no SHA-256.']
+
+
 def test_frozen_layers_of_the_released_network_are_left():
     """FCN-8s at once has two factors and three transposed convolutions that are constants."""
     model = MODELS['FCN-8s']
