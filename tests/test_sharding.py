@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 
 import jax
@@ -79,6 +80,12 @@ def assert_close(found, wanted, tolerance=1e-4):
     jax.tree_util.tree_map_with_path(check, found, wanted)
 
 
+def largest_gathered(program):
+    """Numbers in the largest array that devices give one another whole."""
+    shapes = re.findall(r' = \w+\[([\d,]+)\]\S* all-gather(?:-start)?\(', program.as_text())
+    return max((math.prod(map(int, shape.split(','))) for shape in shapes), default=0)
+
+
 @pytest.mark.parametrize('name', NETWORKS)
 def test_strips_give_loss_gradient_state_and_batch_norm_of_one_device(name):
     """Momentum after the steps is the gradients; running averages are among the state."""
@@ -89,10 +96,8 @@ def test_strips_give_loss_gradient_state_and_batch_norm_of_one_device(name):
 def test_activations_are_never_gathered(name):
     """What whole pictures are gathered of is coarse: less than the image itself."""
     _, program = run(name, 8, 4)
-    gathered = re.findall(r' = \w+\[([\d,]+)\]\S* all-gather(?:-start)?\(', program.as_text())
-    largest = max((int(np.prod([int(n) for n in s.split(',')])) for s in gathered), default=0)
     h, w = SIZES[name]
-    assert largest <= 2 * h * w, gathered
+    assert largest_gathered(program) <= 2 * h * w
     halos = program.as_text().count(' collective-permute')
     assert halos > 10  # the test sees the program that was cut
 
@@ -121,31 +126,43 @@ OPERATIONS = {
 }
 
 
+def in_strips(function):
+    """`(picture, kernel) -> (picture, picture, kernel)` with rows on four devices, jitted."""
+    mesh = ShardedJit(jax.devices(), shard_height=4).mesh
+    strips, whole = NamedSharding(mesh, P('data', 'height')), NamedSharding(mesh, P())
+
+    def on_mesh(x, kernel):
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(x, kernel)
+
+    return jax.jit(on_mesh, in_shardings=(strips, whole), out_shardings=(strips, strips, whole))
+
+
 @pytest.mark.parametrize('name', OPERATIONS)
-def test_operation(name, key):
+def test_operation(name):
     """Value and both gradients, rows on four devices, against one device."""
-    x, kernel, noise = (
-        jax.random.normal(k, shape)
-        for k, shape in zip(
-            jax.random.split(key, 3), ((2, 32, 16, 3), (7, 7, 3, 6), (2, 80, 40, 6)), strict=True
-        )
-    )
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: np.float32(rng.normal(size=shape))
+    x, kernel, noise = normal(2, 32, 16, 3), normal(7, 7, 3, 6), normal(2, 80, 40, 6)
 
     def value_and_gradients(x, kernel):
         y, back = jax.vjp(OPERATIONS[name], x, kernel)
         b, h, w, c = y.shape
-        return y, *back(noise[:b, :h, :w, :c])
+        return y, *back(jnp.asarray(noise[:b, :h, :w, :c]))
 
-    on = ShardedJit(jax.devices(), shard_height=4)
-    strips = NamedSharding(on.mesh, P('data', 'height'))
+    wanted = jax.jit(value_and_gradients)(x, kernel)
+    found = in_strips(value_and_gradients)(x, kernel)
+    assert_close(*(jax.tree.map(np.asarray, tree) for tree in (found, wanted)), 1e-5)
 
-    def on_mesh(x, kernel):
-        with jax.sharding.use_abstract_mesh(on.mesh.abstract_mesh):
-            return value_and_gradients(x, kernel)
 
-    cut = jax.jit(on_mesh, in_shardings=(strips, None), out_shardings=(strips, strips, None))
-    found = jax.tree.map(np.asarray, cut(jax.device_put(x, strips), kernel))
-    assert_close(found, jax.tree.map(np.asarray, jax.jit(value_and_gradients)(x, kernel)), 1e-5)
+def test_enlarging_scores_gathers_none_but_the_small_ones():
+    def value_and_gradients(x, kernel):
+        y, back = jax.vjp(lambda x: ops.resize_bilinear(x, (256, 128)), x)
+        return y, *back(jnp.sin(y)), kernel
+
+    small = jax.ShapeDtypeStruct((2, 32, 16, 21), jnp.float32)
+    program = in_strips(value_and_gradients).lower(small, jnp.zeros(())).compile()
+    assert 0 < largest_gathered(program) <= 32 * 16 * 21
 
 
 def test_heights_that_fit_are_named():

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from segjax.ops.partition import height_is_sharded, whole_height
+
 
 def resize_bilinear(
     image: Float[Array, 'b h w c'], size: tuple[int, int], *, align_corners: bool = False
 ) -> Float[Array, 'b oh ow c']:
-    """Bilinear interpolation to `size`, columns first, then rows.
+    """Bilinear interpolation to `size`.
 
     Output pixel i reads the input at `(i + 1/2) h / oh - 1/2`, clamped to the image, or with
     `align_corners` at `i (h - 1) / (oh - 1)`. Never antialiased: shrinking reads two pixels a side,
@@ -21,8 +23,11 @@ def resize_bilinear(
     first).
     """
     _, h, w, _ = image.shape
-    image = _along(image, 2, w, size[1], align_corners)
-    return _along(image, 1, h, size[0], align_corners)
+    columns = lambda x: _along(x, 2, w, size[1], align_corners)
+    rows = lambda x: _along(x, 1, h, size[0], align_corners)
+    if height_is_sharded():  # rows are exchanged, better while they are short
+        return columns(rows(image))
+    return rows(columns(image))
 
 
 def bilinear_kernel(stride: int, *, odd: bool = False) -> np.ndarray:
@@ -85,7 +90,10 @@ def _along_backward(
     if n == m:
         return (g,)
     matrix = jnp.asarray(_matrix(n, m, align_corners), g.dtype)
-    return (jnp.einsum('bmwc,mn->bnwc' if axis == 1 else 'bhmc,mn->bhnc', g, matrix),)
+    if axis == 2:
+        return (jnp.einsum('bhmc,mn->bhnc', g, matrix),)
+    found = jnp.einsum('bmwc,mn->bnwc', g, matrix)
+    return (whole_height(found) if n < m else found,)  # add up the small map: do not gather g
 
 
 _along.defvjp(_along_forward, _along_backward)
