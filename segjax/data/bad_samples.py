@@ -42,10 +42,11 @@ class BadSamples:
         """Count a sample that could not be read, and warn of it the first time.
 
         Raises:
-          UserError: the one given, where nothing may be replaced; or that there are too many.
+          UserError: the one given, where nothing may be replaced, with the way to allow it; or
+            that there are too many.
         """
         if not self._limit:
-            raise error
+            raise UserError(f'{error} Or train without it: --bad_samples=skip.') from error
         with self._lock:
             if index in self._found:
                 return

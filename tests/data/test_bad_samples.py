@@ -44,6 +44,12 @@ def values(source, steps, *, seed=0, start=0, num_threads=0) -> list[list[int]]:
     return [next(batches).image[:, 0, 0, 0].tolist() for _ in range(start, steps)]
 
 
+def test_without_skip_it_stops_by_name_and_says_what_would_not(folder, roots):
+    (folder / 'images/p2.png').write_bytes(b'')
+    with pytest.raises(UserError, match=r'p2\.png: the file is empty.*--bad_samples=skip'):
+        Folder(folder=str(folder)).source('train', roots)
+
+
 BAD = {
     'empty picture': ('images/p2.png', b''),
     'no picture': ('images/p2.png', b'<html>404</html>'),
