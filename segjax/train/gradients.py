@@ -103,5 +103,7 @@ def accumulated_gradient(
         return (jax.tree.map(jnp.add, gradient, more), extra), shares
 
     nothing = jax.tree.map(jnp.zeros_like, trainable)
-    (gradient, after), shares = lax.scan(add, (nothing, extra), parts)
+    # On a CPU, XLA computes convolutions inside a loop without its fast kernels: written out.
+    unroll = jax.default_backend() == 'cpu'
+    (gradient, after), shares = lax.scan(add, (nothing, extra), parts, unroll=unroll)
     return *across((add_up(shares), gradient)), after
