@@ -9,6 +9,7 @@ data must be the same. --eval.split and --eval.limit hold for all runs, --checkp
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,6 @@ from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation, Sample
 from segjax.modes.eval import find_state
 from segjax.train import machine, opening, report
-from segjax.train.checkpoint import Checkpointer
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.rundir import output_folder, read_config, write_json
@@ -72,17 +72,24 @@ def _titles(folders: Sequence[Path]) -> list[str]:
 
 
 def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Evaluated:
-    """Split and number of images are those of `experiment`, all else is the run's own."""
+    """Split and number of images are those of `experiment`, all else is the run's own.
+
+    A finished run is read from its model/ folder, which outlives changes of the training state.
+    """
     own: Experiment = config.build(read_config(folder).fields)
     asked = experiment.eval
     pipeline = dataclasses.replace(own.eval, split=asked.split, limit=asked.limit)
     own = dataclasses.replace(own, eval=pipeline)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(own, roots, kind=options.parallelism, num_threads=options.num_threads)
-    saved = Checkpointer(folder / 'checkpoints').steps()
-    source = dataclasses.replace(options, workdir=folder, weights='' if saved else str(folder))
+    weights, step = '', 0
+    described = folder / 'model' / 'model.json'  # of a finished run; the best weights
+    if options.checkpoint == 'best' and described.is_file():
+        weights, step = str(folder), json.loads(described.read_text('utf-8'))['step']
+    source = dataclasses.replace(options, workdir=folder, weights=weights)
     state, _ = find_state(job, source)
-    return _Evaluated(folder, job, int(state.step), job.evaluate(state, samples=NUM_IMAGES))
+    found = job.evaluate(state, samples=NUM_IMAGES)
+    return _Evaluated(folder, job, step or int(state.step), found)
 
 
 def _check_same_data(first: _Evaluated, other: _Evaluated) -> None:

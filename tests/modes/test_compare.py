@@ -63,6 +63,14 @@ def test_the_model_folder_serves_where_checkpoints_were_deleted(tiny, runs, tmp_
     assert first['metrics'] == second['metrics']
 
 
+def test_a_checkpoint_may_be_named(tiny, runs, tmp_path):
+    assert compare.run(tiny, options(tmp_path, runs=words(runs[0]), checkpoint='2')) == 0
+    (found,) = json.loads((tmp_path / 'compare/compare.json').read_text())
+    lines = map(json.loads, (runs[0] / 'metrics.jsonl').read_text().splitlines())
+    logged = next(row for row in lines if row['split'] == 'val' and row['step'] == 2)
+    assert (found['step'], found['metrics']['loss']) == (2, logged['loss'])
+
+
 def test_limit_and_output_are_those_of_the_command(tiny, runs, tmp_path):
     few = config.replace(tiny, {'eval.limit': 3})
     asked = options(tmp_path / 'unused', runs=words(runs[0]), output=str(tmp_path / 'there'))
