@@ -58,7 +58,7 @@ def gather(arrays: Mapping[str, np.ndarray]) -> list[Arrays]:
     if jax.process_count() == 1:
         return [dict(arrays)]
     file = io.BytesIO()
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     found = []
     for content in _gather_bytes(file.getvalue()):
         with np.load(io.BytesIO(content), allow_pickle=False) as entries:

@@ -154,12 +154,12 @@ class SemanticEvaluation:
             for i, sample in enumerate(samples)
             for name, part in sample._asdict().items()
         }
-        gathered = [
-            Sample(**{name: found[f'{i}/{name}'] for name in Sample._fields})
-            for found in processes.gather(arrays)
-            for i in range(len(found) // len(Sample._fields))
-        ]
-        return evaluator, all_seen, [s._replace(image_id=int(s.image_id)) for s in gathered]
+        samples = []
+        for found in processes.gather(arrays):
+            for i in range(len(found) // len(Sample._fields)):
+                *pictures, image_id = (found[f'{i}/{name}'] for name in Sample._fields)
+                samples.append(Sample(*pictures, image_id=int(image_id)))
+        return evaluator, all_seen, samples
 
 
 def _samples(batch: Batch, prediction: np.ndarray, wanted: frozenset[int]) -> list[Sample]:

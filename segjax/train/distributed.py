@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
@@ -106,7 +106,7 @@ def find_cluster(environment: Mapping[str, str]) -> dict[str, Any] | None:
     if 'KUBERNETES_SERVICE_HOST' in environment and 'JOB_COMPLETION_INDEX' in environment:
         if importlib.util.find_spec('kubernetes') is None:
             raise UserError(
-                "This is a Kubernetes job; several pods find one another with "
+                'This is a Kubernetes job; several pods find one another with '
                 "pip install 'jax[k8s]'. "
                 'A single pod wants --distributed=off.'
             )
@@ -143,30 +143,33 @@ def _start(options: RunOptions) -> None:
             signal.signal(number, handler)
 
 
+def _store() -> Any:
+    """The memory that the processes of a job share: it works where collectives no longer do."""
+    from jax._src.distributed import global_state
+
+    return global_state.client
+
+
 def _say_once(text: str) -> None:
     """Prints what may have gone wrong in every process, once for all of them."""
-    from jax._src.distributed import global_state  # the only way to a store without collectives
-
     key = f'segjax/said/{hashlib.sha256(text.encode()).hexdigest()}'
     try:
-        global_state.client.key_value_set(key, str(jax.process_index()))
+        _store().key_value_set(key, str(jax.process_index()))
     except jax.errors.JaxRuntimeError:
         return  # said already; or process 0 is gone and was the first to fail
     print(text, file=sys.stderr, flush=True)
 
 
-def _leave(error: BaseException) -> None:
-    """Ends a process of several that cannot go on: at once, as the others may be waiting for it."""
-    from jax._src.distributed import global_state
-
-    index, code = jax.process_index(), 1
+def _say(error: BaseException) -> int:
+    """Says why this process ends; the exit code."""
+    index = jax.process_index()
     if isinstance(error, UserError):
-        code = 2
         _say_once(f'error: {error}')
-    elif isinstance(error, KeyboardInterrupt):
-        code = 75
+        return 2
+    if isinstance(error, KeyboardInterrupt):
         _say_once('Stopped. The same command carries on.')
-    elif re.match(_LOST, str(error)):
+        return 75
+    if re.match(_LOST, str(error)):
         reason = str(error).strip().splitlines()[0][:200]
         print(
             f'error: process {index} lost contact with another one; the same command carries on '
@@ -176,10 +179,16 @@ def _leave(error: BaseException) -> None:
     else:
         print(f'process {index} failed:', file=sys.stderr)
         traceback.print_exception(error)
+    return 1
+
+
+def _leave(error: BaseException) -> NoReturn:
+    """Ends a process of several that cannot go on: at once, as the others may be waiting for it."""
+    code = _say(error)
+    with suppress(jax.errors.JaxRuntimeError):  # the end of process 0 silences the others
+        _store().wait_at_barrier('segjax/leave', 2000)
     sys.stderr.flush()
     sys.stdout.flush()
-    with suppress(jax.errors.JaxRuntimeError):  # the end of process 0 silences the others
-        global_state.client.wait_at_barrier('segjax/leave', 2000)
     os._exit(code)
 
 
