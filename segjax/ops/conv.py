@@ -17,8 +17,8 @@ from segjax.ops.partition import height_is_sharded
 Padding = Literal['same', 'valid'] | int
 
 
-def _pads(
-    padding: Padding, kernel: tuple[int, int], stride: int, dilation: int, size: tuple[int, int]
+def explicit_padding(
+    padding: Padding, kernel: tuple[int, ...], stride: int, dilation: int, size: tuple[int, ...]
 ) -> list[tuple[int, int]]:
     """The rows and columns to add in front and behind; 'same' as TensorFlow: the odd one behind."""
     if isinstance(padding, int):
@@ -61,7 +61,7 @@ def conv(
     ):
         # A 1x1 convolution is a matrix product, and XLA's CPU backend is twice as fast with it.
         return jnp.einsum('bhwc,cm->bhwm', x, kernel[0, 0])
-    pads = _pads(padding, kernel.shape[:2], stride, dilation, x.shape[1:3])
+    pads = explicit_padding(padding, kernel.shape[:2], stride, dilation, x.shape[1:3])
     plain = lambda x, kernel: lax.conv_general_dilated(
         x,
         kernel,

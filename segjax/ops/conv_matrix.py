@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from segjax.ops.conv import Padding, _pads
+from segjax.ops.conv import Padding, explicit_padding
 
 
 def conv_matrix(
@@ -36,8 +36,8 @@ def conv_matrix(
     if kernel.ndim not in (2, 4):
         raise ValueError(f'a kernel is `kh kw` or `kh kw c m`, not of shape {kernel.shape}')
     full = kernel[:, :, None, None] if kernel.ndim == 2 else kernel
-    side = (full.shape[0], full.shape[1])
-    pads = _pads(padding, side, stride, dilation, size)
+    side = full.shape[:2]
+    pads = explicit_padding(padding, side, stride, dilation, size)
     taps = (_taps(*axis, stride, dilation) for axis in zip(size, side, pads, strict=True))
     rows, columns = (jnp.asarray(tap, kernel.dtype) for tap in taps)
     matrix = jnp.einsum('iar,jbq,abcm->ijmrqc', rows, columns, full)

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from segjax.ops.conv import Padding, _pads
+from segjax.ops.conv import Padding, explicit_padding
 
 Rounding = Literal['floor', 'ceil']
 
@@ -96,7 +96,7 @@ def _window_pads(
 ) -> list[tuple[int, int]]:
     """The rows and columns to add in front and behind, the part that hangs over among them."""
     if padding == 'same':
-        return _pads('same', (window, window), stride, 1, (size[0], size[1]))
+        return explicit_padding('same', (window, window), stride, 1, size)
     p = 0 if padding == 'valid' else padding
     if 2 * p > window:
         raise ValueError(f'padding {p} is more than half of the window, {window}')
