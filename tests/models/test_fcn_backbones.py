@@ -85,7 +85,7 @@ def test_both_paddings_take_the_same_weights(backbone, shapes):
 
 
 @pytest.mark.parametrize('net', ['vgg', 'alexnet', 'googlenet'])
-@pytest.mark.parametrize('side', [500, 375, 1])
+@pytest.mark.parametrize('side', [500, 1])
 def test_sizes_as_released(net, side):
     trunk = TRUNKS[net]
     cells = _side(LAYERS[net], side + 2 * trunk.border)
@@ -132,7 +132,7 @@ def test_padding_same_puts_each_cell_into_the_middle_of_its_pixels(net):
 
 
 @pytest.mark.parametrize('net', NETS)
-@pytest.mark.parametrize('side', [1, 64, 65])
+@pytest.mark.parametrize('side', [1, 65])
 def test_padding_same_has_a_cell_for_each_started_32_pixels(net, side):
     model = FCN(2, padding='same', **NETS[net], **NARROW)
     assert _outputs(model, side)[::2] == (-(-side // 32), (1, side, 32, 2))
