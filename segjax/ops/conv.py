@@ -6,7 +6,7 @@ only where shapes allow it and the result is the same.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import lax
@@ -15,11 +15,12 @@ from jaxtyping import Array, Float
 from segjax.ops.partition import height_is_sharded
 
 Padding = Literal['same', 'valid'] | int
+Side = Any  # int, but for images of any size, whose sides are symbols while a model is exported
 
 
 def explicit_padding(
-    padding: Padding, kernel: tuple[int, ...], stride: int, dilation: int, size: tuple[int, ...]
-) -> list[tuple[int, int]]:
+    padding: Padding, kernel: tuple[int, ...], stride: int, dilation: int, size: tuple[Side, ...]
+) -> list[tuple[Side, Side]]:
     """The rows and columns to add in front and behind; 'same' as TensorFlow: the odd one behind."""
     if isinstance(padding, int):
         return [(padding, padding)] * 2

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from segjax.ops.conv import Padding, explicit_padding
+from segjax.ops.conv import Padding, Side, explicit_padding
 
 Rounding = Literal['floor', 'ceil']
 
@@ -48,7 +48,8 @@ def max_pool(
     size = x.shape[1:3]
     pads = _window_pads(size, window, stride, padding, rounding)
     lowest = jnp.asarray(-jnp.inf, x.dtype)
-    if window == stride == 2 and pads[0][0] == pads[1][0] == 0:
+    known = all(isinstance(n, int) for n in size)  # not so while exporting for any size
+    if known and window == stride == 2 and pads[0][0] == pads[1][0] == 0:
         # The odd row behind: filled up for a window that hangs over, else cut off.
         edges = [(n + back) // 2 * 2 - n for n, (_, back) in zip(size, pads, strict=True)]
         fit = ((0, 0, 0), *((0, edge, 0) for edge in edges), (0, 0, 0))
@@ -86,14 +87,14 @@ def avg_pool(
     zeros = padding if count_padding and isinstance(padding, int) else 0
     counts = []
     for n, (front, back) in zip(x.shape[1:3], pads, strict=True):
-        counted = np.pad(np.ones(n + 2 * zeros), (front - zeros, back - zeros))
-        counts.append(np.convolve(counted, np.ones(window), 'valid')[::stride])
-    return total / jnp.asarray(np.outer(*counts), x.dtype)[None, :, :, None]
+        counted = jnp.pad(jnp.ones(n + 2 * zeros), (front - zeros, back - zeros))
+        counts.append(lax.reduce_window(counted, 0.0, lax.add, (window,), (stride,), 'VALID'))
+    return total / jnp.outer(*counts).astype(x.dtype)[None, :, :, None]
 
 
 def _window_pads(
-    size: tuple[int, ...], window: int, stride: int, padding: Padding, rounding: Rounding
-) -> list[tuple[int, int]]:
+    size: tuple[Side, ...], window: int, stride: int, padding: Padding, rounding: Rounding
+) -> list[tuple[Side, Side]]:
     """The rows and columns to add in front and behind, the part that hangs over among them."""
     if padding == 'same':
         return explicit_padding('same', (window, window), stride, 1, size)
@@ -103,7 +104,7 @@ def _window_pads(
     return [(p, p + _overhang(n, window, stride, p, rounding)) for n in size]
 
 
-def _overhang(n: int, window: int, stride: int, padding: int, rounding: str) -> int:
+def _overhang(n: Side, window: int, stride: int, padding: int, rounding: str) -> Side:
     """Rows that the last window reaches beyond the padded image."""
     if rounding == 'floor':
         return 0

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 
 from segjax import ops
 
@@ -210,3 +210,22 @@ def test_the_gradient_of_a_mean_is_shared_evenly():
 def test_means_of_bfloat16_stay_bfloat16():
     y, vjp = jax.vjp(ops.avg_pool, RAMP.astype(jnp.bfloat16))
     assert y.dtype == vjp(y)[0].dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    'pool',
+    [
+        ops.max_pool,
+        partial(ops.max_pool, rounding='ceil'),
+        partial(ops.max_pool, window=3, padding='same'),
+        partial(ops.avg_pool, rounding='ceil'),
+        partial(ops.avg_pool, window=3, padding=1),
+    ],
+)
+def test_exported_for_any_size(pool):
+    h, w = export.symbolic_shape('h, w')
+    image = jax.ShapeDtypeStruct((1, h, w, 1), jnp.float32)
+    exported = export.export(jax.jit(pool))(image)
+    for size in [(5, 5), (4, 3)]:
+        x = RAMP[:, : size[0], : size[1]]
+        np.testing.assert_allclose(exported.call(x), pool(x), rtol=1e-6)
