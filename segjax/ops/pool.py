@@ -70,7 +70,7 @@ def avg_pool(
     """Mean over `window x window` pixels, every `stride` pixels.
 
     `y[i, j] = sum_{a, b} x[i*stride + a - p, j*stride + b - p] / count`, where the sum runs over
-    real pixels and `count` is their number.
+    real pixels and `count` is their number. Added up in float32, returned in the type of `x`.
 
     Args:
       padding, rounding: as `max_pool`.
@@ -83,13 +83,14 @@ def avg_pool(
     """
     pads = _window_pads(x.shape[1:3], window, stride, padding, rounding)
     dims = (1, window, window, 1), (1, stride, stride, 1)
-    total = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, *dims, ((0, 0), *pads, (0, 0)))
+    wide = x.astype(jnp.float32)
+    total = lax.reduce_window(wide, 0.0, lax.add, *dims, ((0, 0), *pads, (0, 0)))
     zeros = padding if count_padding and isinstance(padding, int) else 0
     counts = []
     for n, (front, back) in zip(x.shape[1:3], pads, strict=True):
         counted = jnp.pad(jnp.ones(n + 2 * zeros), (front - zeros, back - zeros))
         counts.append(lax.reduce_window(counted, 0.0, lax.add, (window,), (stride,), 'VALID'))
-    return total / jnp.outer(*counts).astype(x.dtype)[None, :, :, None]
+    return (total / jnp.outer(*counts)[None, :, :, None]).astype(x.dtype)
 
 
 def _window_pads(

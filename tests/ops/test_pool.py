@@ -207,9 +207,12 @@ def test_the_gradient_of_a_mean_is_shared_evenly():
     np.testing.assert_allclose(gradient(RAMP)[0, :, :, 0], np.outer(share, share), rtol=1e-6)
 
 
-def test_means_of_bfloat16_stay_bfloat16():
-    y, vjp = jax.vjp(ops.avg_pool, RAMP.astype(jnp.bfloat16))
+def test_means_of_bfloat16_are_added_up_in_float32():
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 14, 14, 3)), jnp.bfloat16)
+    pool = partial(ops.avg_pool, window=14, stride=14)
+    y, vjp = jax.vjp(pool, x)
     assert y.dtype == vjp(y)[0].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(y, pool(x.astype(jnp.float32)).astype(jnp.bfloat16))
 
 
 @pytest.mark.parametrize(
