@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 import urllib.error
 import urllib.request
@@ -114,10 +115,25 @@ def find_cluster(environment: Mapping[str, str]) -> dict[str, Any] | None:
     return None
 
 
+def _lonely(reason: str) -> UserError:
+    return UserError(
+        f'The processes of this job did not find one another: {reason}. Are all started, do they '
+        'reach the port of process 0, are proxy variables unset? See segjax/train/README.md; '
+        '--distributed=off runs alone.'
+    )
+
+
+def _give_up(seconds: int) -> None:
+    """Ends a process that waits for the others: JAX would abort it with a stack trace."""
+    print(f'error: {_lonely(f"nothing in {seconds} s (--start_timeout)")}', file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def _start(options: RunOptions) -> None:
     """Connects the processes, where there are several.
 
-    Raises UserError when they do not find one another.
+    Raises UserError when that fails; where they wait in vain, ends the process with such a message.
     """
     cluster = find_cluster(os.environ) if options.distributed == 'auto' else None
     if cluster is None or jax.distributed.is_initialized():
@@ -125,20 +141,19 @@ def _start(options: RunOptions) -> None:
     jax.config.update('jax_enable_preemption_service', False)  # it would take SIGTERM from us
     both = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, signal.SIG_DFL) for number in both}  # for the wait
+    timer = threading.Timer(options.start_timeout, _give_up, [options.start_timeout])
+    timer.daemon = True
+    timer.start()
     try:
         jax.distributed.initialize(
             **cluster,
-            initialization_timeout=options.start_timeout,
+            initialization_timeout=options.start_timeout + 60,
             heartbeat_timeout_seconds=options.heartbeat_timeout,
         )
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UserError(
-            f'The processes of this job did not find one another: {reason}. Are all started, do '
-            'they reach the port of process 0, are proxy variables unset? See '
-            'segjax/train/README.md; --distributed=off runs alone.'
-        ) from error
+    except (RuntimeError, ValueError) as error:
+        raise _lonely(str(error).strip().splitlines()[0][:200]) from error
     finally:
+        timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 

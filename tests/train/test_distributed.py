@@ -1,9 +1,14 @@
 """Which environments are a cluster, and which are not."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from segjax.tools.local_cluster import free_port
 from segjax.train import distributed
 from segjax.train.distributed import find_cluster
 from segjax.types import UserError
@@ -22,6 +27,27 @@ SLURM = {
 }
 OPEN_MPI = {'OMPI_MCA_orte_hnp_uri': '1531576320.0;tcp://10.96.0.1:34911'}
 POD = {'KUBERNETES_SERVICE_HOST': '10.0.0.1', 'JOB_COMPLETION_INDEX': '0'}
+LONELY = """
+from segjax.config import RunOptions
+from segjax.train import distributed
+with distributed.session(RunOptions(start_timeout=1)):
+    raise SystemExit('not alone')
+"""
+
+
+@pytest.fixture(scope='module')
+def lonely():
+    """A process that waits for another, which never comes."""
+    own = {**OWN, 'SEGJAX_COORDINATOR': f'127.0.0.1:{free_port()}', 'SEGJAX_PROCESS_ID': '0'}
+    return subprocess.run(
+        [sys.executable, '-c', LONELY],
+        env={**os.environ, **own},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +132,9 @@ def test_a_tpu_without_a_metadata_server_is_alone(monkeypatch):
     assert len(asked) == 1 and asked[0][0].startswith('http://metadata.google.internal/')
     assert find_cluster({'TPU_SKIP_MDS_QUERY': '1'}) is None
     assert len(asked) == 1
+
+
+def test_a_process_whose_others_never_come_says_so_and_ends(lonely):
+    assert lonely.returncode == 1
+    assert 'did not find one another: nothing in 1 s (--start_timeout)' in lonely.stderr
+    assert 'Check failure' not in lonely.stderr
