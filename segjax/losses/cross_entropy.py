@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from segjax.losses.criterion import Criterion, Terms
 from segjax.losses.hard_examples import hardest
 from segjax.types import UserError
 
@@ -61,7 +62,7 @@ def cross_entropy(
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Criterion):
     """Cross-entropy as a field of a task.
 
     Attributes:
@@ -97,6 +98,14 @@ class CrossEntropy:
             logits, label, class_weights=self.class_weights, weight=weight, share=share
         )
         return total, count if self.reduction == 'mean' else jnp.ones_like(count)
+
+    def terms(
+        self, logits: Array, label: Array, weight: Array | None, step: Array | int = 0
+    ) -> Terms:
+        return {'cross_entropy': self(logits, label, weight, step)}
+
+    def of_all_pixels(self) -> Criterion:
+        return dataclasses.replace(self, top_k=1.0)
 
     def _share(self, step: Array | int) -> Array:
         """Linear in `step`, from 1 to `top_k`."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from segjax import ops
-from segjax.losses import CrossEntropy
+from segjax.losses import Criterion, CrossEntropy, head_weights
 from segjax.metrics import Confusion, confusion
 from segjax.types import Array, Batch, SegmentationOutput, UserError
 
@@ -34,14 +34,20 @@ class Semantic:
 
     Attributes:
       criterion: the loss of a head.
+      supervision: the weights of several heads: 'given' takes 1 for the main head and aux_weights
+        for the others; 'mean', 'sum', 'halving' and 'ramp' are explained in losses/supervision.py,
+        and are the plain loss where the model has one head.
       aux_weights: factor of each supervised head besides the main one, from shallow to deep; empty
         leaves such heads unsupervised.
+      supervision_steps: after how many steps 'ramp' has come down to the main head.
       head: which head predicts: 'main', the mean of all heads' probabilities, or '1', '2', ... for
         a supervised head counted from the shallowest.
     """
 
-    criterion: CrossEntropy = CrossEntropy()
+    criterion: Criterion = CrossEntropy()
+    supervision: Literal['given', 'mean', 'sum', 'halving', 'ramp'] = 'given'
     aux_weights: tuple[float, ...] = ()
+    supervision_steps: int = 0
     head: Literal['main', 'mean', '1', '2', '3', '4'] = 'main'
 
     best_metric = 'mean_iou'  # what decides between checkpoints, the higher the better
@@ -58,24 +64,30 @@ class Semantic:
         output, updates = model.apply(
             variables, batch.image, train=True, rngs={'dropout': key}, mutable=mutable
         )
-        if self.aux_weights and len(self.aux_weights) != len(output.aux):
-            raise UserError(
-                f'{len(self.aux_weights)} aux_weights for {len(output.aux)} auxiliary heads'
-            )
-        terms = {'cross_entropy': self._term(output.logits, batch, step, 1.0)}
-        for i, (factor, logits) in enumerate(
-            zip(self.aux_weights, output.aux, strict=False), start=1
-        ):
-            terms[f'aux{i}'] = self._term(logits, batch, step, factor)
+        *aux_factors, factor = self._factors(len(output.aux), step)
+        terms = self._terms(output.logits, batch, step, factor)
+        for i, (factor, logits) in enumerate(zip(aux_factors, output.aux, strict=False), start=1):
+            found = self._terms(logits, batch, step, factor)
+            for name, term in found.items():
+                terms[f'aux{i}' if len(found) == 1 else f'aux{i}_{name}'] = term
         return terms, dict(updates)
 
-    def _term(self, logits: Array, batch: Batch, step: Step, factor: float) -> tuple[Array, Array]:
+    def _factors(self, num_aux: int, step: Step) -> tuple[Array | float, ...]:
+        """Of the auxiliary heads that are supervised, and of the main one."""
+        if self.supervision != 'given':
+            return head_weights(
+                self.supervision, num_aux + 1, step=step, steps=self.supervision_steps
+            )
+        if self.aux_weights and len(self.aux_weights) != num_aux:
+            raise UserError(f'{len(self.aux_weights)} aux_weights for {num_aux} auxiliary heads')
+        return (*self.aux_weights, 1.0)
+
+    def _terms(self, logits: Array, batch: Batch, step: Step, factor: Array | float) -> Terms:
         size = logits.shape[1:3]
         weight = None if batch.weight is None else ops.center_crop(batch.weight, size)
-        sums, counts = self.criterion(
-            two_classes(logits), ops.center_crop(batch.label, size), weight, step
-        )
-        return factor * jnp.sum(sums), jnp.sum(counts)
+        label = ops.center_crop(batch.label, size)
+        found = self.criterion.terms(two_classes(logits), label, weight, step)
+        return {name: (factor * jnp.sum(s), jnp.sum(c)) for name, (s, c) in found.items()}
 
     def predict(self, model: nn.Module, variables: Variables, image: Array) -> Array:
         """Class probabilities `b h w k` at the model's output size."""
@@ -93,15 +105,14 @@ class Semantic:
         return jax.nn.softmax(two_classes(heads[index]))
 
     def score(self, probabilities: Array, batch: Batch) -> dict[str, Array]:
-        """What evaluation keeps of each image: its confusion matrix, loss and count.
-
-        The loss is that of all pixels, easy ones too.
-        """
+        """What evaluation keeps of each image: its confusion matrix, and `b t` sums and counts of
+        the t terms of the loss, that of all pixels, easy ones too."""
         prediction = jnp.argmax(probabilities, axis=-1).astype(jnp.int32)
         k = probabilities.shape[-1]
         tiny = jnp.finfo(probabilities.dtype).tiny
-        criterion = dataclasses.replace(self.criterion, top_k=1.0)
-        loss, count = criterion(jnp.log(probabilities + tiny), batch.label, batch.weight)
+        criterion = self.criterion.of_all_pixels()
+        terms = criterion.terms(jnp.log(probabilities + tiny), batch.label, batch.weight)
+        loss, count = (jnp.stack(parts, axis=-1) for parts in zip(*terms.values(), strict=True))
         counts = confusion(batch.label, prediction, num_classes=k)
         return {'prediction': prediction, 'confusion': counts, 'loss': loss, 'count': count}
 
@@ -115,8 +126,8 @@ class SemanticEvaluator:
 
     def __init__(self, num_classes: int):
         self.confusion = Confusion(num_classes)
-        self._losses: list[float] = []  # of each image
-        self._counts: list[float] = []
+        self._losses: list[np.ndarray] = []  # of each image, `t`
+        self._counts: list[np.ndarray] = []
 
     @property
     def scores(self) -> dict[str, np.ndarray]:
@@ -127,8 +138,8 @@ class SemanticEvaluator:
     def update(self, scores: dict[str, Any]) -> None:
         """Add the scores of some images (numpy, leading axis b)."""
         self.confusion.update(scores['confusion'])
-        self._losses += [float(loss) for loss in scores['loss']]
-        self._counts += [float(count) for count in scores['count']]
+        self._losses += list(np.asarray(scores['loss'], np.float64))
+        self._counts += list(np.asarray(scores['count'], np.float64))
 
     def merge(self, other: SemanticEvaluator) -> None:
         """Add what another evaluator saw."""
@@ -136,5 +147,6 @@ class SemanticEvaluator:
 
     def compute(self) -> dict[str, float]:
         """`loss` and the scores of `metrics.Confusion`. The same bits for any order of images."""
-        loss, count = math.fsum(self._losses), math.fsum(self._counts)
-        return {'loss': loss / max(count, 1), **self.confusion.compute()}
+        terms = zip(zip(*self._losses, strict=True), zip(*self._counts, strict=True), strict=True)
+        loss = sum(math.fsum(part) / max(math.fsum(count), 1) for part, count in terms)
+        return {'loss': float(loss), **self.confusion.compute()}

@@ -151,6 +151,18 @@ def _check_microbatches(experiment: Experiment, num_devices: int) -> None:
         )
 
 
+def _check_criterion(experiment: Experiment, kind: str) -> None:
+    """Raises UserError when images may not be taken apart, and would be."""
+    if experiment.task.criterion.is_sum_over_images:
+        return
+    if experiment.accumulate > 1 or kind == 'pmap':
+        what = '--parallelism=pmap' if kind == 'pmap' else f'--accumulate={experiment.accumulate}'
+        raise UserError(
+            f'{what} takes a batch apart, and the Dice of a whole batch is no sum over its images; '
+            f'give --over=image.'
+        )
+
+
 def make_job(
     experiment: Experiment,
     roots: Roots,
@@ -189,6 +201,7 @@ def make_job(
     )
     parallel = parallelism(kind, experiment.train.batch_size, devices, shard_height=shard_height)
     _check_microbatches(experiment, parallel.batch_parts)
+    _check_criterion(experiment, kind)
     if shard_height > 1:
         shape = (1, *experiment.train.crop, experiment.dataset.channels)
         check_height(experiment.model, shape, shard_height)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segjax.losses import CrossEntropy
+from segjax.losses import CrossEntropy, CrossEntropyDice
 from segjax.tasks import Semantic
 from segjax.tasks.semantic import SemanticEvaluator, two_classes
 from segjax.types import Batch, SegmentationOutput, UserError
@@ -103,6 +103,41 @@ def test_every_head_learns_from_its_hardest_pixels_as_the_ramp_goes_on():
         assert terms['aux1'] == (pytest.approx(0.5 * 3 * np.log(2)), 3)
 
 
+def test_each_head_has_each_term_of_the_criterion():
+    task = Semantic(CrossEntropyDice(dice=2.0, smooth=0.0), supervision='halving')
+    terms, _ = _terms(task, _batch(), _Linear(aux=(0.0,)))
+    dice = 1 - 2 * 0.25 / (1.0 + 1.0)  # of three pixels with a class; one is foreground
+    assert terms == {
+        'cross_entropy': (pytest.approx(2 / 3 * 0.5 * NLL.sum()), 3),
+        'dice': (pytest.approx(2 / 3 * 2 * dice), 1),
+        'aux1_cross_entropy': (pytest.approx(1 / 3 * 0.5 * 3 * np.log(2)), 3),
+        'aux1_dice': (pytest.approx(1 / 3 * 2 * (1 - 2 * 0.5 / 2.5)), 1),
+    }
+
+
+@pytest.mark.parametrize('supervision', ['mean', 'sum', 'halving', 'ramp'])
+def test_a_model_with_one_head_learns_by_the_plain_loss(supervision):
+    assert _terms(Semantic(supervision=supervision), _batch())[0] == _terms(Semantic(), _batch())[0]
+
+
+def test_the_ramp_moves_to_the_main_head():
+    task = Semantic(supervision='ramp', supervision_steps=4)
+    model, key = _Linear(aux=(0.0,)), jax.random.key(0)
+    for step, main in ((0, 0.5), (2, 0.75), (4, 1.0)):
+        terms, _ = task.loss(model, _variables(), _batch(), key, step=jnp.asarray(step))
+        assert float(terms['cross_entropy'][0]) == pytest.approx(main * NLL.sum())
+        assert float(terms['aux1'][0]) == pytest.approx((1 - main) * 3 * np.log(2))
+
+
+def test_the_evaluation_adds_up_the_terms_of_a_loss():
+    probs = Semantic().predict(_Linear(), _variables(), LOGITS)
+    task = Semantic(CrossEntropyDice(smooth=0.0, over='batch'))
+    evaluator = task.evaluator(2)
+    evaluator.update({k: np.asarray(v) for k, v in task.score(probs, _batch()).items()})
+    dice = 1 - 2 * 0.25 / (1.0 + 1.0)
+    assert evaluator.compute()['loss'] == pytest.approx(0.5 * NLL.mean() + dice)
+
+
 def test_another_number_of_weights_than_heads_is_refused():
     with pytest.raises(UserError, match='1 aux_weights for 2 auxiliary heads'):
         _terms(Semantic(aux_weights=(1.0,)), _batch(), _Linear(aux=(0.0, 1.0)))
@@ -166,8 +201,8 @@ def test_score_of_four_pixels_by_hand():
     scores = Semantic().score(probs, _batch())
     assert scores['prediction'].tolist() == [[[0, 0], [0, 1]]]
     assert scores['confusion'].tolist() == [[[2, 0], [1, 0]]]
-    np.testing.assert_allclose(scores['loss'], [NLL.sum()], rtol=1e-6)
-    assert scores['count'].tolist() == [3]
+    np.testing.assert_allclose(scores['loss'], [[NLL.sum()]], rtol=1e-6)
+    assert scores['count'].tolist() == [[3]]
 
 
 def test_the_loss_of_an_evaluation_is_that_of_all_pixels():
@@ -192,7 +227,7 @@ def test_a_probability_of_zero_scores_a_finite_loss():
     scores = Semantic().score(
         jnp.asarray([[[[1.0, 0.0]]]]), Batch(LOGITS, jnp.ones((1, 1, 1), int))
     )
-    assert 80 < float(scores['loss'][0]) < 100
+    assert 80 < float(scores['loss'][0, 0]) < 100
 
 
 def test_the_evaluator_divides_sums_and_merges():
@@ -202,7 +237,7 @@ def test_the_evaluator_divides_sums_and_merges():
     one.update(scores)
     assert one.compute()['loss'] == pytest.approx(NLL.mean())
     assert one.compute()['pixel_accuracy'] == pytest.approx(2 / 3)
-    ignored = {**scores, 'loss': np.zeros(1), 'count': np.zeros(1)}
+    ignored = {**scores, 'loss': np.zeros((1, 1)), 'count': np.zeros((1, 1))}
     other.update({**ignored, 'confusion': np.asarray([[[0, 0], [0, 7]]])})
     one.merge(other)
     assert one.compute()['loss'] == pytest.approx(NLL.mean())

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from segjax.layers import BatchNorm, Dropout
+from segjax.losses import CrossEntropyDice
+from segjax.tasks import Semantic
 from segjax.train.gradients import accumulated_gradient, batch_gradient
 from segjax.train.job import make_job
 from segjax.types import Batch, SegmentationOutput, UserError
@@ -131,3 +133,11 @@ def test_unequal_microbatches_are_refused(accumulate, devices, words):
     experiment = dataclasses.replace(small(PLAIN), accumulate=accumulate)
     with pytest.raises(UserError, match=words):
         make_job(experiment, NOWHERE, devices=jax.devices()[:devices], num_threads=0)
+
+
+@pytest.mark.parametrize(('accumulate', 'kind'), [(2, 'jit'), (1, 'pmap')])
+def test_the_dice_of_a_batch_is_not_taken_apart(accumulate, kind):
+    task = Semantic(CrossEntropyDice(over='batch'))
+    experiment = dataclasses.replace(small(PLAIN), accumulate=accumulate, task=task)
+    with pytest.raises(UserError, match='no sum over its images; give --over=image'):
+        make_job(experiment, NOWHERE, kind=kind, devices=jax.local_devices()[:1])
