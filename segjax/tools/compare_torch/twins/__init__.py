@@ -1,0 +1,1 @@
+"""Networks in plain Torch, as its users write them; NCHW, and layers named as in segjax.models."""
