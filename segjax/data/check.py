@@ -111,7 +111,7 @@ def _read_pair(
     """The label of a pair; None, and a note for each of its files that is bad."""
     image = label = None
     try:
-        image = read_image(pair.image)
+        image = read_image(dataset.read_picture(pair, roots), name=str(pair.image))
         inspection.sizes[image.shape[:2]] += 1
         check_type(pair.image, image, inspection.first, dataset.normalize)
     except UserError as error:

@@ -75,6 +75,11 @@ class Source(abc.ABC):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width, known without decoding."""
 
+    def group(self, index: int) -> str:
+        """The part of the data set that the sample belongs to, for scores apart; '' for none."""
+        del index
+        return ''
+
 
 def make_sample(
     image: np.ndarray,
@@ -82,12 +87,14 @@ def make_sample(
     *,
     index: int,
     normalize: Normalize,
+    weight: np.ndarray | None = None,
     instances: Instances | None = None,
 ) -> Batch:
     """A sample as Source promises it; with 'zscore' the image is normalised here."""
     return Batch(
         image=zscore(image) if normalize == 'zscore' else image,
         label=None if label is None else label.astype(np.int32),
+        weight=weight,
         instances=instances,
         size=np.array(image.shape[:2], np.int32),
         image_id=np.int32(index),

@@ -55,7 +55,10 @@ def _check_extent(image: Image.Image, name: str) -> None:
         )
     pages = getattr(image, 'n_frames', 1) if image.format in _PAGED_FORMATS else 1
     if pages > 1:
-        raise UserError(f'{name}: holds {pages} pictures; save each one as a file of its own.')
+        raise UserError(
+            f'{name}: holds {pages} pictures; the networks here are two-dimensional and take '
+            f'no volumes; save each one as a file of its own.'
+        )
 
 
 def _load(source: File, name: str) -> tuple[Image.Image, str]:
@@ -77,6 +80,37 @@ def _load(source: File, name: str) -> tuple[Image.Image, str]:
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, zlib.error, ...
         reason = f'{error}' or repr(error)
     raise UserError(f'{name}: cannot be read as a picture ({reason}); replace it or remove it.')
+
+
+def count_pages(path: Path) -> int:
+    """The number of pictures in a stack (a TIFF of several pages); 1 for a plain picture.
+
+    Raises:
+      UserError: it is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return getattr(image, 'n_frames', 1)
+    except Exception as error:
+        raise UserError(f'{path}: cannot be read as a picture ({error}); replace it.') from None
+
+
+def read_page(path: Path, page: int) -> bytes:
+    """One picture of a stack as the bytes of a TIFF of its own, values unchanged.
+
+    Raises:
+      UserError: the stack cannot be read, or ends before.
+    """
+    file = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            image.seek(page)
+            image.copy().save(file, 'TIFF', compression='tiff_adobe_deflate')
+    except Exception as error:  # decoders raise OSError, EOFError, ValueError, ...
+        raise UserError(
+            f'{path}, picture {page}: cannot be read ({error}); replace the file.'
+        ) from None
+    return file.getvalue()
 
 
 def _uint16(image: Image.Image, name: str) -> np.ndarray:

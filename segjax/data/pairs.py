@@ -8,7 +8,7 @@ import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -75,9 +75,10 @@ def check_ids(name: str | Path, label: np.ndarray, num_classes: int) -> None:
         )
 
 
-def _encode(label: np.ndarray) -> bytes:
+def encode_png(ids: np.ndarray) -> bytes:
+    """`h w` of uint8 or uint16 as a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(label.astype(np.uint8)).save(file, 'PNG', compress_level=3)
+    Image.fromarray(ids).save(file, 'PNG', compress_level=3)
     return file.getvalue()
 
 
@@ -87,7 +88,7 @@ class PairSource(Source):
     def __init__(self, dataset: PairedDataset, prepared: records.Records):
         """`dataset` says how pixels are normalised and how many channels they have."""
         self.normalize = dataset.normalize
-        self._channels = dataset.channels
+        self._dataset = dataset
         self._records = prepared
         self.bad = BadSamples(dataset.bad_limit, prepared.bad)
 
@@ -99,15 +100,18 @@ class PairSource(Source):
             raise UserError(self._records.bad[index])
         features = self._records[index]
         name = features['name'].decode()
-        image = read_image(features['image'], channels=self._channels, name=name)
-        label = read_mask(features['label'], name=name)
-        return make_sample(image, label, index=index, normalize=self.normalize)
+        image = read_image(features['image'], channels=self._dataset.channels, name=name)
+        parts = self._dataset.decode_target(features, name)
+        return make_sample(image, index=index, normalize=self.normalize, **parts)
 
     def name(self, index: int) -> str:
         return self._records[index]['name'].decode()
 
     def size(self, index: int) -> tuple[int, int]:
         return self._records.sizes[index]
+
+    def group(self, index: int) -> str:
+        return self._records[index].get('group', b'').decode()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +133,28 @@ class PairedDataset(Dataset):
     @abc.abstractmethod
     def read_label(self, pair: Pair, roots: Roots) -> np.ndarray:
         """The mask as `h w` uint8 of 0..K-1 and IGNORE_LABEL; UserError when it is not that."""
+
+    def read_picture(self, pair: Pair, roots: Roots) -> bytes:
+        """The picture's file, or what stands for it where a file holds several."""
+        del roots
+        return read_bytes(pair.image)
+
+    @property
+    def target_features(self) -> tuple[str, ...]:
+        """What the records hold beside name and image."""
+        return ('label',)
+
+    def encode_target(
+        self, pair: Pair, image: np.ndarray, roots: Roots
+    ) -> tuple[np.ndarray, dict[str, bytes]]:
+        """The label `h w` uint8, and the target_features; called once, to write the record."""
+        del image
+        label = self.read_label(pair, roots)
+        return label, {'label': encode_png(label.astype(np.uint8))}
+
+    def decode_target(self, features: dict[str, bytes], name: str) -> dict[str, Any]:
+        """The parts of a sample beside its image, as make_sample takes them."""
+        return {'label': read_mask(features['label'], name=name)}
 
     def side_files(self, roots: Roots) -> list[Path]:
         """Further files that decide what the records hold."""
@@ -159,7 +185,8 @@ class PairedDataset(Dataset):
                 values[pair.mask] = set(np.unique(label).tolist())
             except UserError as error:  # better found now than in the midst of training
                 bad.note(index, error)
-                features = {'name': str(pair.image).encode(), 'image': b'', 'label': b''}
+                features = dict.fromkeys(('image', *self.target_features), b'')
+                features['name'] = str(pair.image).encode()
                 record = records.Record(size=(1, 1), features=features, error=str(error))
             yield record
         if doubtful := self.doubtful(values):
@@ -169,12 +196,12 @@ class PairedDataset(Dataset):
         self, pair: Pair, roots: Roots, first: dict[str, Path]
     ) -> tuple[records.Record, np.ndarray]:
         """The record of a pair, and its label; `first` is what check_type takes."""
-        data = read_bytes(pair.image)
+        data = self.read_picture(pair, roots)
         image = read_image(data, name=str(pair.image))
         check_type(pair.image, image, first, self.normalize)
-        label = self.read_label(pair, roots)
+        label, features = self.encode_target(pair, image, roots)
         check_sizes(pair, image, label)
-        features = {'name': str(pair.image).encode(), 'image': data, 'label': _encode(label)}
+        features |= {'name': str(pair.image).encode(), 'image': data}
         height, width = label.shape
         return records.Record(size=(height, width), features=features), label
 
@@ -187,7 +214,7 @@ class PairedDataset(Dataset):
             records.prepare(
                 target,
                 name=type(self).__name__.lower(),
-                features=('name', 'image', 'label'),
+                features=('name', 'image', *self.target_features),
                 splits={split: self._examples(split, roots, values, first) for split in splits},
             )
         except OSError as error:
