@@ -145,6 +145,7 @@ class ResNet(nn.Module):
       multi_grid: factors on the dilations of the blocks of layer4 (Chen et al., "Rethinking Atrous
         Convolution", section 3.2.1: 1, 2, 4); of fewer blocks only the first factors count.
       dilate_first: see `atrous_sampling`.
+      stages: how many of layer1 to layer4 there are, for networks that need no deeper features.
       width: channels of the stem; stage K has `2^(K-1)` times as many, bottlenecks four times that.
       bn_momentum: decay of the running averages; Torch's momentum is 1 minus this.
       bn_epsilon: added to the variances.
@@ -161,6 +162,7 @@ class ResNet(nn.Module):
     bn_epsilon: float = 1e-5
     remat: bool = False
     dtype: str = 'float32'
+    stages: int = 4
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> dict[str, Array]:
@@ -170,7 +172,7 @@ class ResNet(nn.Module):
         c1 = nn.relu(norm(name='bn1')(x, train=train))  # b h/2 w/2 width
         features = {'c1': c1}
         x = ops.max_pool(c1, window=3, stride=2, padding=1)  # b h/4 w/4 width
-        for k, samplings in enumerate(self._samplings()):
+        for k, samplings in enumerate(self._samplings()[: self.stages]):
             name = f'layer{k + 1}'
             stage = Stage(
                 self.width * 2**k, samplings, self.depth >= 50, self.remat, conv, norm, name=name

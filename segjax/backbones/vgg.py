@@ -20,7 +20,7 @@ CONVS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}  # of each stage, table 1 col
 
 
 class VGGStage(nn.Module):
-    """Some 3x3 convolutions with ReLU, then 2x2 max pooling.
+    """Some 3x3 convolutions with ReLU, then 2x2 max pooling; returns what is before it and after.
 
     Attributes:
       stage: number from 1; it names the layers conv{stage}_1, conv{stage}_2, ...
@@ -35,7 +35,7 @@ class VGGStage(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
         for i in range(1, self.convs + 1):
             name = f'{self.stage}_{i}'
             use_bias = self.norm == 'none'
@@ -43,7 +43,7 @@ class VGGStage(nn.Module):
             if self.norm == 'batch':
                 x = BatchNorm(dtype=self.dtype, name=f'bn{name}')(x, train=train)
             x = nn.relu(x)
-        return ops.max_pool(x, rounding='ceil')
+        return x, ops.max_pool(x, rounding='ceil')
 
 
 class VGG(nn.Module):
@@ -55,6 +55,8 @@ class VGG(nn.Module):
       norm: 'none' as published, 'batch' for batch normalisation before each ReLU.
       remat: recompute each stage in the backward pass instead of keeping its activations.
       dtype: compute type.
+      taps: 'pooled': cK is what the K-th pooling returns, c1 to c5; 'unpooled': what the next one
+        is given, c0 to c4 (TernausNet), and c5.
     """
 
     depth: Literal[11, 16]
@@ -62,6 +64,7 @@ class VGG(nn.Module):
     norm: Literal['none', 'batch'] = 'none'
     remat: bool = False
     dtype: str = 'float32'
+    taps: Literal['pooled', 'unpooled'] = 'pooled'
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> dict[str, Array]:
@@ -71,5 +74,7 @@ class VGG(nn.Module):
         convs = CONVS[self.depth]
         for k, (count, width) in enumerate(zip(convs, self.widths, strict=True), start=1):
             stage = stage_type(k, count, width, self.norm, self.dtype, name=f'stage{k}')
-            x = features[f'c{k}'] = stage(x, train)  # b h/2^k w/2^k width
+            unpooled, x = stage(x, train)  # b h/2^k w/2^k width
+            features |= {f'c{k}': x} if self.taps == 'pooled' else {f'c{k - 1}': unpooled}
+        features['c5'] = x
         return features

@@ -2,7 +2,18 @@
 
 from segjax.layers.axis import DATA_AXIS
 from segjax.layers.conv import Conv, ConvTranspose
+from segjax.layers.double_conv import DoubleConv
 from segjax.layers.dropout import Dropout
 from segjax.layers.norm import BatchNorm
+from segjax.layers.sides import check_sides, round_up
 
-__all__ = ['DATA_AXIS', 'BatchNorm', 'Conv', 'ConvTranspose', 'Dropout']
+__all__ = [
+    'DATA_AXIS',
+    'BatchNorm',
+    'Conv',
+    'ConvTranspose',
+    'DoubleConv',
+    'Dropout',
+    'check_sides',
+    'round_up',
+]

@@ -5,9 +5,18 @@ figure 1: a contracting path of unpadded 3x3 convolutions and 2x2 max poolings, 
 2x2 up-convolutions, each joined with the cropped features of its level, and a 1x1 convolution. The
 output is smaller than the input: 572 pixels become 388, a margin of 92 on each side.
 
-The up-convolution is read as a transposed 2x2 convolution with stride 2 and without ReLU. Dropout
-sits at the end of the contracting path. `padding='same'` and `norm='batch'` give the popular
-variant whose output is as large as its input.
+`variant='paper'` is the text, its up-convolution read as a transposed 2x2 convolution with stride 2
+and without ReLU; `up='nearest'` reads it literally, up-sample and convolve, with as many parameters
+and more work. `variant='release'` is the network that the authors published (phseg_v5): a ReLU
+follows every up-convolution, the finest of them keeps its 128 channels, and the initial values are
+Caffe's xavier instead of the paper's sqrt(2/N).
+
+Popular networks of the name, as fields:
+
+- milesial/Pytorch-UNet: padding='same', norm='batch', concat='skip_first', dropout=0
+- zhixuhao/unet: padding='same', up='nearest', up_relu=True, concat='skip_first', head_width=2
+- the U-Net that U-Net++ is compared with: padding='same', dropout_at='convolutions', and
+  widths=(32, 64, 128, 256, 512), or (35, 70, 140, 280, 560) for the wide one
 """
 
 from __future__ import annotations
@@ -19,37 +28,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from segjax import ops
-from segjax.layers import BatchNorm, Conv, ConvTranspose, Dropout
+from segjax.layers import Conv, ConvTranspose, DoubleConv, Dropout
+from segjax.layers.conv import HE_NORMAL
 from segjax.types import SegmentationOutput, UserError
 
-
-class DoubleConv(nn.Module):
-    """Two 3x3 convolutions, each followed by ReLU.
-
-    Attributes:
-      features: channels of both.
-    """
-
-    features: int
-    padding: Literal['valid', 'same']
-    norm: Literal['none', 'batch']
-    dtype: str
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        for i in (1, 2):
-            use_bias = self.norm == 'none'
-            x = Conv(
-                self.features,
-                padding=self.padding,
-                use_bias=use_bias,
-                dtype=self.dtype,
-                name=f'conv{i}',
-            )(x)
-            if self.norm == 'batch':
-                x = BatchNorm(dtype=self.dtype, name=f'bn{i}')(x, train=train)
-            x = nn.relu(x)
-        return x
+# Caffe's filler: uniform of variance 1 / N, where N counts a blob's axes but the first. That of a
+# convolution is its output's, that of a transposed one its input's.
+XAVIER = nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform')
+XAVIER_TRANSPOSE = nn.initializers.variance_scaling(1.0, 'fan_in', 'uniform', -1, -2)
 
 
 class UNet(nn.Module):
@@ -60,8 +46,18 @@ class UNet(nn.Module):
       widths: channels of the levels, from fine to coarse; their number less one is the number of
         poolings.
       padding: 'valid' as published (the output lacks `margin` pixels a side), or 'same'.
-      norm: 'none' as published, or 'batch': batch normalisation before each ReLU.
-      dropout: rate at the end of the contracting path (the last two levels).
+      norm: 'none' as published, or 'batch': batch normalisation before each ReLU, and convolutions
+        without biases.
+      dropout: rate.
+      dropout_at: 'bottom', the end of the contracting path (the last two levels) as published, or
+        'convolutions': after each but the last.
+      variant: 'paper' or 'release'; see the head of this file.
+      up: 'transpose' is a transposed 2x2 convolution; 'bilinear' and 'nearest' up-sample, then
+        convolve 2x2, which takes zeros from beyond the last row and column.
+      up_relu: ReLU after each up-convolution; the release has it anyway.
+      concat: which channels come first where the paths are joined. Only weights can tell.
+      head_width: channels of a same-padded 3x3 convolution with ReLU before the last; 0: there is
+        none.
       remat: recompute each level in the backward pass: less memory, one more forward pass.
       dtype: compute type; parameters and logits are float32.
     """
@@ -71,6 +67,12 @@ class UNet(nn.Module):
     padding: Literal['valid', 'same'] = 'valid'
     norm: Literal['none', 'batch'] = 'none'
     dropout: float = 0.5
+    dropout_at: Literal['bottom', 'convolutions'] = 'bottom'
+    variant: Literal['paper', 'release'] = 'paper'
+    up: Literal['transpose', 'bilinear', 'nearest'] = 'transpose'
+    up_relu: bool = False
+    concat: Literal['up_first', 'skip_first'] = 'up_first'
+    head_width: int = 0
     remat: bool = False
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
@@ -115,21 +117,53 @@ class UNet(nn.Module):
         x = image
         for i, width in enumerate(self.widths):
             x = self._level(width, f'down{i + 1}')(x, train)  # b h/2^i w/2^i width
-            if i >= self.depth - 1:
+            if i >= self.depth - 1 and self.dropout_at == 'bottom':
                 x = Dropout(self.dropout, name=f'dropout{i + 1}')(x, train=train)
             if i < self.depth:
                 skips.append(x)
                 x = ops.max_pool(x)
         for i in reversed(range(self.depth)):
-            x = ConvTranspose(self.widths[i], dtype=self.dtype, name=f'upconv{i + 1}')(x)
-            x = jnp.concatenate([x, ops.center_crop(skips[i], x.shape[1:3])], axis=-1)
+            x = self._up(x, i)
+            joined = [x, ops.center_crop(skips[i], x.shape[1:3])]
+            x = jnp.concatenate(joined if self.concat == 'up_first' else joined[::-1], axis=-1)
             x = self._level(self.widths[i], f'up{i + 1}')(x, train)
-        x = Conv(self.num_classes, 1, name='score')(x)  # b h-2margin w-2margin k, float32
-        return SegmentationOutput(x)
+        if self.head_width:
+            head = Conv(self.head_width, kernel_init=self._init(), dtype=self.dtype, name='head')
+            x = nn.relu(head(x))
+        x = Conv(self.num_classes, 1, kernel_init=self._init(), name='score')(x)
+        return SegmentationOutput(x)  # b h-2margin w-2margin k, float32
+
+    def _init(self):
+        return HE_NORMAL if self.variant == 'paper' else XAVIER
 
     def _level(self, width: int, name: str) -> nn.Module:
         level = nn.remat(DoubleConv, static_argnums=(2,)) if self.remat else DoubleConv
-        return level(width, self.padding, self.norm, self.dtype, name=name)
+        return level(
+            width,
+            self.padding,
+            self.norm,
+            use_bias=self.norm == 'none',
+            dropout=self.dropout if self.dropout_at == 'convolutions' else 0.0,
+            kernel_init=self._init(),
+            dtype=self.dtype,
+            name=name,
+        )
+
+    def _up(self, x: Array, i: int) -> Array:
+        """The up-convolution to level i."""
+        name = f'upconv{i + 1}'
+        released = self.variant == 'release'
+        width = self.widths[1] if released and i == 0 else self.widths[i]
+        if self.up == 'transpose':
+            init = XAVIER_TRANSPOSE if released else HE_NORMAL
+            x = ConvTranspose(width, kernel_init=init, dtype=self.dtype, name=name)(x)
+        else:
+            if self.up == 'nearest':
+                x = ops.nearest_unpool(x)
+            else:
+                x = ops.resize_bilinear(x, (2 * x.shape[1], 2 * x.shape[2]))
+            x = Conv(width, 2, kernel_init=self._init(), dtype=self.dtype, name=name)(x)
+        return nn.relu(x) if released or self.up_relu else x
 
     def _check(self, size: tuple[int, int]) -> None:
         for side in size:

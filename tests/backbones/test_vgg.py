@@ -80,3 +80,20 @@ def test_rematerialisation_changes_neither_output_nor_gradient():
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5)
     jax.tree.map(close, recomputed, plain)
     assert np.abs(plain[1]['params']['stage1']['conv1_1']['kernel']).max() > 0
+
+
+def test_taps_before_the_poolings():
+    """What TernausNet joins: c0 to c4, each pooled to what it is in `taps='pooled'`."""
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 64, 3)), jnp.float32)
+    pooled, unpooled = VGG(11, NARROW), VGG(11, NARROW, taps='unpooled')
+    variables = jax.tree.map(lambda x: jnp.full(x.shape, 0.1), _init_shapes(pooled))
+    expected = jax.jit(lambda v: pooled.apply(v, image, train=False))(variables)
+    found = jax.jit(lambda v: unpooled.apply(v, image, train=False))(variables)
+    assert set(found) == {'c0', 'c1', 'c2', 'c3', 'c4', 'c5'}
+    for k, width in enumerate(NARROW):
+        before = found[f'c{k}']
+        assert before.shape == (1, 32 // 2**k, 64 // 2**k, width)
+        b, h, w, c = before.shape
+        after = before.reshape(b, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+        np.testing.assert_array_equal(after, expected[f'c{k + 1}'])
+    np.testing.assert_array_equal(found['c5'], expected['c5'])

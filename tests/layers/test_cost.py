@@ -11,12 +11,21 @@ def _total(rows):
 
 
 @pytest.mark.parametrize(
-    'padding, side, gmac', [('valid', 572, 150.43), ('same', 512, 192.38), ('same', 256, 48.10)]
+    'model, side, gmac, count',
+    [
+        (UNet(2), 572, 150.43, 31_030_658),
+        (UNet(2, padding='same'), 512, 192.38, 31_030_658),
+        (UNet(2, padding='same'), 256, 48.10, 31_030_658),
+        (UNet(2, up='nearest'), 572, 167.32, 31_030_658),
+        (UNet(2, variant='release'), 572, 157.29, 31_100_354),
+        (UNet(1, (32, 64, 128, 256, 512), 'same'), 96, 1.69, 7_759_521),
+        (UNet(1, (35, 70, 140, 280, 560), 'same'), 96, 2.02, 9_282_246),
+    ],
 )
-def test_unet_costs_what_the_paper_implies(padding, side, gmac):
-    macs, params = _total(layer_costs(UNet(2, padding=padding), (1, side, side, 1)))
+def test_unet_costs_what_the_paper_implies(model, side, gmac, count):
+    macs, params = _total(layer_costs(model, (1, side, side, 1)))
     assert round(macs / 1e9, 2) == gmac
-    assert params == 31_030_658
+    assert params == count
 
 
 def test_unet_has_the_23_convolutional_layers_of_the_paper():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from segjax.models import FCN, UNet
+from segjax.models import FCN, UNet, UNetPlusPlus, UNetTransfer
 from segjax.types import SegmentationOutput
 
 
@@ -17,7 +17,7 @@ from segjax.types import SegmentationOutput
 class Case:
     """A narrow model, and sizes of input it takes."""
 
-    model: FCN | UNet
+    model: FCN | UNet | UNetPlusPlus | UNetTransfer
     size: tuple[int, int]
     other_size: tuple[int, int]
 
@@ -39,6 +39,23 @@ CASES = {
     )
     for padding, norm in itertools.product(('valid', 'same'), ('none', 'batch'))
 }
+CASES |= {
+    name: Case(model, size=(side, side), other_size=(side, 2 * side))
+    for name, side, model in (
+        ('unet-release-same', 16, UNet(3, (4, 4, 4), 'same', variant='release')),
+        ('unetpp', 16, UNetPlusPlus(3, depth=2, widths=(4, 4, 4))),
+        ('unetpp-batch', 16, UNetPlusPlus(3, False, 2, (4, 4, 4), 'batch', False, up='bilinear')),
+        (
+            'unetpp-resnet18',
+            8,
+            UNetPlusPlus(3, depth=2, widths=(4,) * 2, norm='batch', use_bias=False, up='nearest',
+                         backbone='resnet18', backbone_width=4, full_width=4),
+        ),
+        ('vgg11', 32, UNetTransfer(3, 'vgg11', width=2, backbone_width=2)),
+        ('vgg16', 32, UNetTransfer(3, 'vgg16', width=2, backbone_width=2)),
+        ('unet-resnet18', 32, UNetTransfer(3, 'resnet18', width=4, backbone_width=4)),
+    )
+}  # fmt: skip
 
 
 @pytest.fixture(params=CASES)
@@ -69,7 +86,10 @@ def test_shapes_and_types(case, shapes):
         h, w = (side - 2 * model.margin for side in size)
         assert output.logits.shape == (2, h, w, 3)
         assert output.logits.dtype == jnp.float32
-        assert output.aux == ()
+        heads = model.depth if getattr(model, 'deep_supervision', False) else 1
+        assert len(output.aux) == heads - 1
+        for aux in output.aux:
+            assert (aux.shape, aux.dtype) == (output.logits.shape, jnp.float32)
         # What training returns can be fed to the same program again.
         same = jax.tree.map(
             lambda new, old: new.shape == old.shape and new.dtype == old.dtype,
@@ -90,7 +110,8 @@ def test_every_parameter_has_a_finite_gradient(case, draw):
             rngs={'dropout': jax.random.key(0)},
             mutable=['batch_stats'],
         )
-        return jnp.sum(jnp.square(output.logits - 1))
+        heads = (output.logits, *output.aux)
+        return sum(jnp.sum(jnp.square(logits - 1)) for logits in heads)
 
     gradients = flatten_dict(jax.grad(objective)(variables['params']), sep='/')
     for path, gradient in gradients.items():

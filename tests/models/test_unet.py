@@ -5,10 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from segjax.layers import Dropout
 from segjax.models import UNet
 from segjax.types import UserError
+
+MILESIAL = UNet(2, padding='same', norm='batch', concat='skip_first', dropout=0.0)
+ZHIXUHAO = UNet(1, padding='same', up='nearest', up_relu=True, concat='skip_first', head_width=2)
 
 
 def _logits_shape(model, size):
@@ -24,7 +28,14 @@ def _logits_shape(model, size):
         (UNet(1), 3, 31_031_745),
         (UNet(2), 3, 31_031_810),
         (UNet(2, padding='same'), 1, 31_030_658),
-        (UNet(2, padding='same', norm='batch'), 3, 31_037_698),  # the popular variant
+        (UNet(2, variant='release'), 1, 31_100_354),
+        (UNet(2, up='nearest'), 1, 31_030_658),  # the up-convolution read literally
+        (UNet(2, up='bilinear'), 1, 31_030_658),
+        (MILESIAL, 3, 31_037_698),
+        (ZHIXUHAO, 1, 31_031_685),
+        (UNet(1, widths=(32, 64, 128, 256, 512), padding='same'), 1, 7_759_521),  # of U-Net++
+        (UNet(1, widths=(35, 70, 140, 280, 560), padding='same'), 1, 9_282_246),
+        (UNet(1, widths=(35, 70, 140, 280, 560), padding='same'), 3, 9_282_876),
     ],
 )
 def test_parameter_counts(model, channels, count, shapes):
@@ -155,12 +166,61 @@ def test_a_valid_network_sees_only_its_own_window(norm, draw):
     assert np.abs(moved - whole[:, 2:6, 2:6]).max() > 1e-3
 
 
-def test_up_sampled_features_come_before_those_of_the_skip(draw):
-    model = UNet(2, widths=(4, 6))
+def test_the_release_keeps_128_channels_at_the_top_and_starts_from_xavier(shapes):
+    flat = shapes(UNet(2, variant='release'), (1, 188, 188, 1))
+    assert flat['params/upconv1/kernel'].shape == (2, 2, 128, 128)
+    assert flat['params/up1/conv1/kernel'].shape == (3, 3, 128 + 64, 64)
+    assert flat['params/upconv2/kernel'].shape == (2, 2, 256, 128)
+    model = UNet(2, widths=(16, 32), variant='release')
+    init = lambda key: model.init(key, jnp.zeros((1, 20, 20, 1)), train=False)['params']
+    params = jax.jit(init)(jax.random.key(0))
+    fans = {'down2/conv2': 9 * 32, 'up1/conv1': 9 * 48, 'upconv1': 4 * 32}
+    for path, fan in fans.items():
+        kernel = flatten_dict(params, sep='/')[f'{path}/kernel']
+        limit = np.sqrt(3 / fan)  # uniform, of variance 1 / fan
+        assert 0.98 * limit < np.abs(kernel).max() < limit
+        np.testing.assert_allclose(np.std(kernel), np.sqrt(1 / fan), rtol=0.05)
+
+
+@pytest.mark.parametrize('model', [UNet(2), UNet(2, variant='release'), UNet(2, up_relu=True)])
+def test_relu_after_up_convolutions(model, draw):
+    model = model.clone(widths=(4, 6))
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 20, 20, 1)), jnp.float32)
+    variables = draw(model, image.shape)
+    upconv = variables['params']['upconv1']
+    upconv['bias'] = jnp.full_like(upconv['bias'], -100)  # all of its outputs are negative
+    before = model.apply(variables, image, train=False).logits
+    upconv['bias'] *= 2
+    same = np.array_equal(model.apply(variables, image, train=False).logits, before)
+    assert same == (model.variant == 'release' or model.up_relu)
+
+
+@pytest.mark.parametrize('up', ['nearest', 'bilinear'])
+def test_up_convolution_read_literally(up, draw):
+    """Up-sample, then a 2x2 convolution whose zeros are behind; here it takes the sum of all."""
+    model = UNet(1, widths=(1, 1), padding='same', up=up, dropout=0.0)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 6, 1)), jnp.float32)
+    variables = draw(model, image.shape)
+    variables['params']['upconv1'] = {'kernel': jnp.ones((2, 2, 1, 1)), 'bias': jnp.zeros(1)}
+    _, found = model.apply(variables, image, train=False, capture_intermediates=True)
+    layers = found['intermediates']
+    low = layers['down2']['__call__'][0][0, :, :, 0]
+    grown = np.repeat(np.repeat(low, 2, axis=0), 2, axis=1)
+    if up == 'bilinear':
+        grown = jax.image.resize(low, grown.shape, 'linear')
+    grown = np.pad(grown, ((0, 1), (0, 1)))
+    expected = grown[:-1, :-1] + grown[1:, :-1] + grown[:-1, 1:] + grown[1:, 1:]
+    np.testing.assert_allclose(layers['upconv1']['__call__'][0][0, :, :, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('concat', ['up_first', 'skip_first'])
+def test_order_of_channels_where_the_paths_join(concat, draw):
+    model = UNet(2, widths=(4, 6), concat=concat)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 20, 20, 1)), jnp.float32)
     variables = draw(model, image.shape)
     kernel = variables['params']['up1']['conv1']['kernel']
-    variables['params']['up1']['conv1']['kernel'] = kernel.at[:, :, :4].set(0)
+    of_up = slice(0, 4) if concat == 'up_first' else slice(4, 8)
+    variables['params']['up1']['conv1']['kernel'] = kernel.at[:, :, of_up].set(0)
     before = model.apply(variables, image, train=False).logits
     lowest = variables['params']['down2']['conv2']
     lowest['bias'] = lowest['bias'] + 1
@@ -173,10 +233,14 @@ def test_dropout_sits_at_the_end_of_the_contracting_path():
     called = []
 
     def note(next_fun, args, kwargs, context):
-        if isinstance(context.module, Dropout):
-            called.append((context.module.name, args[0].shape[-1]))
+        if isinstance(context.module, Dropout) and context.module.rate:
+            called.append(('/'.join(context.module.path), args[0].shape[-1]))
         return next_fun(*args, **kwargs)
 
     with nn.intercept_methods(note):
         _logits_shape(UNet(2, widths=(1, 2, 3, 4, 5)), (188, 188))
-    assert called == [('dropout4', 4), ('dropout5', 5)]
+        assert called == [('dropout4', 4), ('dropout5', 5)]
+        called.clear()
+        _logits_shape(UNet(2, widths=(1, 2), dropout_at='convolutions'), (20, 20))
+    levels = (('down1', 1), ('down2', 2), ('up1', 1))
+    assert called == [(f'{level}/dropout{i}', width) for level, width in levels for i in (1, 2)]
