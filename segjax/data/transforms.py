@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from segjax.data.resample import Warp
+from segjax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,29 @@ class Rotate(Transform):
         x, y = w / 2, h / 2
         matrix = [[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y], [0, 0, 1]]
         return warp.then(np.array(matrix), warp.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Elastic(Transform):
+    """Bends the canvas smoothly (U-Net, section 3.1).
+
+    Displacements are drawn for the points of a grid over the canvas and interpolated bicubically
+    (resample.Bend). The paper does not say how far its grid reaches.
+
+    Attributes:
+      grid: points a side.
+      sigma: standard deviation of both components, in pixels of the canvas.
+    """
+
+    grid: int = 3
+    sigma: float = 10.0
+
+    def __post_init__(self):
+        if self.grid < 2:
+            raise UserError(f'--grid={self.grid}: an elastic deformation needs at least 2 points.')
+
+    def warp(self, warp: Warp, rng: np.random.Generator) -> Warp:
+        return warp.bent(rng.normal(0, self.sigma, (self.grid, self.grid, 2)))
 
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601
