@@ -18,6 +18,7 @@ from scipy import ndimage
 from segjax.data.dataset import Info, Roots
 from segjax.data.images import read_mask
 from segjax.data.pairs import Pair, PairedDataset, encode_png
+from segjax.data.weight_map import separation_weights
 from segjax.types import Instances, UserError
 
 BACKGROUND, INSIDE, BOUNDARY = 0, 1, 2
@@ -113,8 +114,6 @@ class CellDataset(PairedDataset):
         objects = self.read_objects(pair, roots)
         features = {'objects': encode_png(objects), 'group': self.part(image).encode()}
         if self.separation:
-            from segjax.data.weight_map import separation_weights
-
             weight = separation_weights(objects, w0=self.separation, sigma=self.sigma)
             features['weight'] = zlib.compress(weight.astype('<f4').tobytes(), 1)
         return self._label(objects), features

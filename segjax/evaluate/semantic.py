@@ -17,6 +17,8 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from segjax import ops, processes
+from segjax.data.dataset import Source
+from segjax.evaluate.host_scores import HOST_SCORES, HostScores, Seen
 from segjax.layers import DATA_AXIS
 from segjax.sharding import Devices, ShardedJit
 from segjax.tasks import Semantic
@@ -57,6 +59,7 @@ class Evaluation(NamedTuple):
     evaluator: Any  # the task's, with the counts
     num_images: int
     samples: list[Sample]
+    host: dict[str, HostScores]  # by the names of the task's scores
 
 
 class SemanticEvaluation:
@@ -65,6 +68,7 @@ class SemanticEvaluation:
     Args:
       mean, std: normalisation of the image, in its own units.
       num_classes: of the data, the background among them.
+      source: of the images, for scores of whole pictures; not needed if the task has none.
       devices: default: all of this process.
     """
 
@@ -76,17 +80,21 @@ class SemanticEvaluation:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         num_classes: int,
+        source: Source | None = None,
         devices: Devices | None = None,
     ):
         self._task = task
         self._num_classes = num_classes
+        self._source = source
         self._place = ShardedJit(devices or jax.local_devices())
         self._on_cpu = self._place.mesh.devices.flat[0].platform == 'cpu'
 
         def score(variables: dict, batch: Batch) -> dict[str, Array]:
             image = ops.normalize(batch.image, mean, std)
             size = batch.image.shape[1:3] if batch.label is None else batch.label.shape[1:3]
-            return task.score(probabilities(model, task, variables, image, size), batch)
+            found = probabilities(model, task, variables, image, size)
+            kept = {'probabilities': found} if task.scores else {}
+            return {**task.score(found, batch), **kept}
 
         on_each = jax.shard_map(
             score,
@@ -121,6 +129,7 @@ class SemanticEvaluation:
         evaluator = self._task.evaluator(self._num_classes)
         seen: set[int] = set()
         samples: list[Sample] = []
+        host = {name: HOST_SCORES[name]() for name in self._task.scores}
         for batch in batches:
             check()
             scores = self._score(variables, self._place.place_batch(batch))
@@ -130,11 +139,32 @@ class SemanticEvaluation:
             seen.update(ids.tolist())
             kept = ('confusion', 'loss', 'count')
             evaluator.update({name: np.asarray(scores[name])[batch.valid] for name in kept})
+            if host:
+                self._update(host, batch, np.asarray(scores['probabilities']))
             if sample_ids.intersection(ids.tolist()):
                 samples += _samples(batch, np.asarray(scores['prediction']), sample_ids)
         if jax.process_count() > 1:
             evaluator, seen, samples = self._gather(evaluator, seen, samples)
-        return Evaluation(evaluator.compute(), evaluator, len(seen), samples)
+            _merge(host)
+        metrics = evaluator.compute()
+        for scores in host.values():
+            metrics |= scores.compute()
+        return Evaluation(metrics, evaluator, len(seen), samples, host)
+
+    def _update(self, host: dict[str, HostScores], batch: Batch, found: np.ndarray) -> None:
+        """Show the pictures of a batch to those that score whole ones."""
+        assert self._source is not None
+        for row in np.flatnonzero(batch.valid):
+            image_id, (h, w) = int(batch.image_id[row]), batch.size[row]
+            seen = Seen(
+                image_id=image_id,
+                group=self._source.group(image_id),
+                label=np.asarray(batch.label[row])[:h, :w],
+                instances=self._source[image_id].instances,
+                probabilities=found[row, :h, :w],
+            )
+            for scores in host.values():
+                scores.update(seen)
 
     def _gather(
         self, evaluator: Any, seen: set[int], samples: list[Sample]
@@ -160,6 +190,13 @@ class SemanticEvaluation:
                 *pictures, image_id = (found[f'{i}/{name}'] for name in Sample._fields)
                 samples.append(Sample(*pictures, image_id=int(image_id)))
         return evaluator, all_seen, samples
+
+
+def _merge(host: dict[str, HostScores]) -> None:
+    """Add what the other processes gathered."""
+    for scores in host.values():
+        for arrays in processes.gather(scores.arrays):
+            scores.merge(arrays)
 
 
 def _samples(batch: Batch, prediction: np.ndarray, wanted: frozenset[int]) -> list[Sample]:

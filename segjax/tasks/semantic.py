@@ -42,6 +42,7 @@ class Semantic:
       supervision_steps: after how many steps 'ramp' has come down to the main head.
       head: which head predicts: 'main', the mean of all heads' probabilities, or '1', '2', ... for
         a supervised head counted from the shallowest.
+      scores: what evaluation measures besides, of whole pictures (evaluate/host_scores.py).
     """
 
     criterion: Criterion = CrossEntropy()
@@ -49,6 +50,7 @@ class Semantic:
     aux_weights: tuple[float, ...] = ()
     supervision_steps: int = 0
     head: Literal['main', 'mean', '1', '2', '3', '4'] = 'main'
+    scores: tuple[Literal['image', 'isbi'], ...] = ()
 
     best_metric = 'mean_iou'  # what decides between checkpoints, the higher the better
 

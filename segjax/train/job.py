@@ -197,6 +197,7 @@ def make_job(
         mean=mean,
         std=std,
         num_classes=len(info.class_names),
+        source=eval_source,
         devices=devices,
     )
     parallel = parallelism(kind, experiment.train.batch_size, devices, shard_height=shard_height)
