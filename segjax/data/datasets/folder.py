@@ -26,7 +26,7 @@ from segjax.data.pairs import Pair, PairedDataset, check_ids
 from segjax.types import IGNORE_LABEL, UserError
 
 _SUFFIXES = {'.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.webp', '.gif', '.ppm', '.pgm'}
-_MASK_ENDING = '_mask'
+_MASK_ENDINGS = ('_mask', '_segmentation')  # the second is ISIC's
 _SPLITS = ('train', 'val', 'test')
 _LAYOUT = (
     'The layout: images/ and masks/ with files of one name (or NAME_mask), and classes.txt with a '
@@ -100,10 +100,11 @@ def _match(images: Path, masks: Path) -> list[Pair]:
     pictures = _list_pictures(images)
     candidates = _list_pictures(masks) if masks.is_dir() else pictures
     if not masks.is_dir():
-        pictures = {n: p for n, p in pictures.items() if not n.endswith(_MASK_ENDING)}
+        pictures = {n: p for n, p in pictures.items() if not n.endswith(_MASK_ENDINGS)}
     pairs, missing = [], []
     for name, image in pictures.items():
-        mask = candidates.get(name + _MASK_ENDING)
+        endings = (candidates.get(name + ending) for ending in _MASK_ENDINGS)
+        mask = next((path for path in endings if path), None)
         if mask is None and masks.is_dir():
             mask = candidates.get(name)
         if mask is None:
@@ -191,6 +192,11 @@ class Folder(PairedDataset):
     group: str = ''
     val_share: float = 0.2
 
+    @property
+    def folders(self) -> tuple[str, str]:
+        """Of pictures and masks, where no split has its own."""
+        return 'images', 'masks'
+
     def raw_folder(self, roots: Roots) -> Path:
         del roots
         return Path(self.folder).expanduser()
@@ -203,8 +209,10 @@ class Folder(PairedDataset):
             )
         if not folder.is_dir():
             raise UserError(f'{folder.absolute()} is not a folder; mend --folder. {_LAYOUT}')
-        if not self._split_folders(roots) and not (folder / 'images').is_dir():
-            raise UserError(f'{folder.absolute()} has neither images/ nor train/images/. {_LAYOUT}')
+        if not self._split_folders(roots) and not (folder / self.folders[0]).is_dir():
+            raise UserError(
+                f'{folder.absolute()} has neither {self.folders[0]}/ nor train/images/. {_LAYOUT}'
+            )
 
     def _classes_file(self, roots: Roots) -> Path:
         return self.raw_folder(roots) / 'classes.txt'
@@ -245,7 +253,8 @@ class Folder(PairedDataset):
         if folders := self._split_folders(roots):
             return {split: _match(*two) for split, two in folders.items()}
         folder = self.raw_folder(roots)
-        pairs = _match(folder / 'images', folder / 'masks')
+        images, masks = self.folders
+        pairs = _match(folder / images, folder / masks)
         if not (folder / 'splits').is_dir():
             return _split_by_hash(pairs, [self._group(pair.name) for pair in pairs], self.val_share)
         known = {pair.name: pair for pair in pairs}
