@@ -10,8 +10,9 @@ import abc
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
-from segjax.metrics import isbi
+from segjax.metrics import instances, isbi
 from segjax.types import IGNORE_LABEL, Instances, UserError
 
 
@@ -118,6 +119,59 @@ class ImageScores(RowScores):
         }
 
 
+def number_objects(known: Instances, size: tuple[int, int]) -> np.ndarray:
+    """The objects of a picture as a map `h w` int32: 0, or 1 + the object's place in `known`."""
+    objects = np.zeros(size, np.int32)
+    for number, (box, mask) in enumerate(zip(known.boxes, known.masks, strict=True), start=1):
+        left, top = box[:2].astype(int)
+        window = objects[top : top + mask.shape[0], left : left + mask.shape[1]]
+        window[mask > 0] = number
+    return objects
+
+
+def inside_components(prediction: np.ndarray) -> np.ndarray:
+    """Objects of a prediction `h w` of classes: the connected parts of class 1.
+
+    Where there is a class 2, the boundary, its pixels go to the nearest part.
+    """
+    parts = instances.label_components(prediction == 1)
+    if not (prediction > 1).any() or not parts.any():
+        return parts
+    nearest = ndimage.distance_transform_edt(
+        parts == 0, return_distances=False, return_indices=True
+    )
+    return np.where(prediction > 0, parts[tuple(nearest)], 0)
+
+
+class ComponentScores(RowScores):
+    """Objects against objects (metrics/instances.py), those predicted being connected parts."""
+
+    method = 'components'
+
+    def find_objects(self, prediction: np.ndarray) -> np.ndarray:
+        """The objects of a prediction `h w` of classes."""
+        return inside_components(prediction)
+
+    def score(self, seen: Seen) -> dict[str, float]:
+        if seen.instances is None:
+            raise UserError(
+                f'--scores={self.method}: the data set does not know its objects apart.'
+            )
+        objects = number_objects(seen.instances, seen.label.shape)
+        found = self.find_objects(np.argmax(seen.probabilities, axis=-1))
+        scores = instances.instance_scores(objects, found)
+        return {f'{self.method}_{name}': value for name, value in scores.items()}
+
+
+class WatershedScores(ComponentScores):
+    """Likewise, touching objects of the foreground being split at their necks."""
+
+    method = 'watershed'
+
+    def find_objects(self, prediction: np.ndarray) -> np.ndarray:
+        return instances.watershed(prediction > 0)
+
+
 class IsbiScores(HostScores):
     """The challenge's metrics (metrics/isbi.py) of all slices together, and the membranes' Dice.
 
@@ -157,4 +211,9 @@ class IsbiScores(HostScores):
         return {'membrane_dice': dice, **isbi.evaluate(labels, cells)}
 
 
-HOST_SCORES: dict[str, type[HostScores]] = {'image': ImageScores, 'isbi': IsbiScores}
+HOST_SCORES: dict[str, type[HostScores]] = {
+    'image': ImageScores,
+    'components': ComponentScores,
+    'watershed': WatershedScores,
+    'isbi': IsbiScores,
+}

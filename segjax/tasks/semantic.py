@@ -50,7 +50,7 @@ class Semantic:
     aux_weights: tuple[float, ...] = ()
     supervision_steps: int = 0
     head: Literal['main', 'mean', '1', '2', '3', '4'] = 'main'
-    scores: tuple[Literal['image', 'isbi'], ...] = ()
+    scores: tuple[Literal['image', 'components', 'watershed', 'isbi'], ...] = ()
 
     best_metric = 'mean_iou'  # what decides between checkpoints, the higher the better
 

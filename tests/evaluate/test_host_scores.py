@@ -6,9 +6,20 @@ import jax
 import numpy as np
 import pytest
 
+from segjax.data.cells import make_instances
 from segjax.data.pipeline import EvalPipeline
-from segjax.evaluate.host_scores import HOST_SCORES, ImageScores, IsbiScores, Seen
+from segjax.evaluate.host_scores import (
+    HOST_SCORES,
+    ComponentScores,
+    ImageScores,
+    IsbiScores,
+    Seen,
+    WatershedScores,
+    inside_components,
+    number_objects,
+)
 from segjax.metrics import isbi
+from segjax.metrics.instances import label_components
 from segjax.tasks import Semantic
 from segjax.train.job import make_job
 from segjax.types import UserError
@@ -18,11 +29,12 @@ from tests.train.test_step import NOWHERE, small
 RNG = np.random.default_rng(0)
 
 
-def seen(label, foreground, image_id=0, group=''):
-    """Foreground probabilities `h w`."""
+def seen(label, foreground, image_id=0, group='', objects=None):
+    """Foreground probabilities `h w`; by default the connected parts of a label are its objects."""
     p = np.asarray(foreground, np.float32)
     label = np.asarray(label, np.int32)
-    return Seen(image_id, group, label, None, np.stack([1 - p, p], axis=-1))
+    known = make_instances(label_components(label == 1) if objects is None else objects)
+    return Seen(image_id, group, label, known, np.stack([1 - p, p], axis=-1))
 
 
 def test_iou_and_dice_of_pictures_by_hand():
@@ -41,6 +53,35 @@ def test_every_class_but_the_background_is_foreground():
     scores = ImageScores()
     scores.update(Seen(0, '', np.array([[1, 2]], np.int32), None, p))
     assert scores.compute()['image_iou'] == 0.5
+
+
+def discs():
+    """Two discs of radius 6 that overlap by a neck: numbers `h w`."""
+    y, x = np.mgrid[:20, :30]
+    objects = np.where((y - 9) ** 2 + (x - 9) ** 2 <= 36, 1, 0)
+    return np.where(((y - 9) ** 2 + (x - 20) ** 2 <= 36) & (objects == 0), 2, objects)
+
+
+def test_objects_survive_as_boxes_and_masks():
+    np.testing.assert_array_equal(number_objects(make_instances(discs()), (20, 30)), discs())
+
+
+def test_a_watershed_parts_what_touches_and_components_do_not():
+    picture = seen(discs() > 0, discs() > 0, objects=discs())
+    joined, parted = ComponentScores().score(picture), WatershedScores().score(picture)
+    assert joined['components_ap50'] == pytest.approx(1 / 2)  # one of two, nothing wrong: IoU .5
+    assert parted['watershed_ap50'] == 1 and parted['watershed_pq'] > 0.9
+
+
+def test_boundaries_go_to_the_nearest_inside():
+    prediction = np.array([[2, 1, 2, 2, 1, 1, 2, 0, 2]])
+    np.testing.assert_array_equal(inside_components(prediction), [[1, 1, 1, 2, 2, 2, 2, 0, 2]])
+    np.testing.assert_array_equal(inside_components(np.array([[0, 2]])), [[0, 0]])
+
+
+def test_a_data_set_without_objects_has_no_such_score():
+    with pytest.raises(UserError, match='--scores=watershed: the data set does not know'):
+        WatershedScores().score(seen([[1]], [[1]])._replace(instances=None))
 
 
 def test_the_stack_of_slices_in_the_order_of_their_ids():
