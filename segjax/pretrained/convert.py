@@ -141,7 +141,7 @@ def fit(
             left[name] = there
         else:
             problems.append(_problem(name, there, shape, arrays))
-    known = {there.name for there in table.counterparts.values()}
+    known = {there.name for there in table.counterparts.values()} | table.aliases.keys()
     spare = [n for n in arrays if n not in known and not _matches(n, (*HARMLESS, *table.unused))]
     problems += [f'  unexpected: {name} {arrays[name].shape}' for name in spare]
     if problems:
@@ -184,7 +184,7 @@ def convert(
     Args:
       model: a model or a backbone, `model.init(key, image, train=False)`.
       arrays: by their names there, as `load_arrays` gives them.
-      layout: 'torchvision' or 'caffe'.
+      layout: a key of `layouts.LAYOUTS`: 'torchvision', 'smp', ...
       channels: of the images of `model`. For 1 the first kernels of weights trained on RGB are
         summed over the colours, which is exact for grey pictures.
       channel_order: of the images that the weights were trained on. Pictures are RGB here; weights
@@ -243,13 +243,13 @@ def export_arrays(
     """
     leaves = dict(named_leaves(variables))
     try:
-        counterparts = name_map(leaves, layout).counterparts
+        table = name_map(leaves, layout)
     except UserError as error:
         raise UserError(f'{type(model).__name__}: {error}') from None
     arrays = {}
-    for name, there in counterparts.items():
+    for name, there in table.counterparts.items():
         array = there.axes.to_theirs(np.asarray(leaves[name]))
         if there.first:
             array = np.ascontiguousarray(_image_kernel(array, array.shape[1], channel_order))
         arrays[there.name] = array
-    return arrays
+    return arrays | {alias: arrays[name] for alias, name in table.aliases.items()}

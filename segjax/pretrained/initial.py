@@ -13,6 +13,7 @@ import numpy as np
 from segjax.pretrained import table
 from segjax.pretrained.convert import Say, fit, load_arrays
 from segjax.pretrained.fetch import fetch
+from segjax.pretrained.layouts import layout_of
 from segjax.pretrained.safetensors_io import check_match, named_leaves, nested
 from segjax.types import UserError
 
@@ -35,8 +36,8 @@ def load_weights(
     Args:
       source: a name of `table.KNOWN`, which is downloaded once; a run directory (with `model/`) or
         a `model/` folder; a .safetensors file that segjax wrote; a .safetensors, .pth or .pt file
-        in torchvision's layout; a .caffemodel. A run that is called as known weights are is written
-        ./vgg16
+        in torchvision's layout or another of `layouts`; a .caffemodel. A run that is called as
+        known weights are is written ./vgg16
       expected: variables with the shapes that the model needs.
       initial: gives the variables of a fresh model; heads of another number of classes and layers
         that `source` has not are taken from there. Without it every array must be in `source`.
@@ -56,7 +57,7 @@ def load_weights(
     variables = fit(
         expected,
         arrays,
-        layout='caffe' if of_caffe else 'torchvision',
+        layout='caffe' if of_caffe else layout_of(arrays),
         initial=_picking(initial),
         channel_order='bgr' if of_caffe else 'rgb',
         say=say,

@@ -3,7 +3,8 @@
 Addresses, hash prefixes, figures and preprocessing are those of torchvision 0.29.2. torchvision
 names each file after the first digits of its SHA-256. Those of Caffe's files are from the READMEs
 of fcn.berkeleyvision.org and of BVLC's models, which publish no SHA-256; VGG's address is written
-from memory.
+from memory. milesial/Pytorch-UNet's are from its hubconf.py, without SHA-256 too. TernausNet and
+segmentation_models publish no file with a fixed address: --weights=FILE reads theirs.
 """
 
 from __future__ import annotations
@@ -156,8 +157,27 @@ _CAFFE = (
     _fcn('fcn_alexnet', 'FCN-AlexNet', 'fcn-alexnet', 48.0),
 )  # fmt: skip
 
+
+def _milesial(name: str, scale: str) -> KnownWeights:
+    """A network of milesial/Pytorch-UNet, trained on Carvana's pictures made smaller by `scale`."""
+    return KnownWeights(
+        name=name,
+        model='U-Net, padding=same norm=batch concat=skip_first',
+        layout='milesial',
+        url='https://github.com/milesial/Pytorch-UNet/releases/download/v3.0/'
+        f'unet_carvana_scale{scale}_epoch2.pth',
+        sha256='',
+        preprocessing='unit',
+        classes='background and car of Carvana',
+        figure=f'none; pictures at {scale} of their size',
+        licence='GPL-3.0 (milesial/Pytorch-UNet); trained on Carvana, for its terms',
+    )
+
+
+_MILESIAL = (_milesial('unet_carvana', '1.0'), _milesial('unet_carvana_half', '0.5'))
+
 KNOWN: dict[str, KnownWeights] = {
-    known.name: known for known in (*_TORCHVISION, _CAFFE_VGG16, *_CAFFE)
+    known.name: known for known in (*_TORCHVISION, _CAFFE_VGG16, *_CAFFE, *_MILESIAL)
 }
 
 

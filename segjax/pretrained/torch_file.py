@@ -233,6 +233,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
 )  # fmt: skip
 WRAPPERS = ('state_dict', 'model', 'model_state_dict')  # where checkpoints keep the weights
+COMPANIONS = ('mask_values',)  # milesial/Pytorch-UNet puts the values of its masks among the arrays
 
 
 def _state_dict(value: Any) -> dict[str, _Tensor]:
@@ -243,6 +244,7 @@ def _state_dict(value: Any) -> dict[str, _Tensor]:
         if isinstance(value.get(wrapper), dict):
             value = value[wrapper]
             break
+    value = {key: x for key, x in value.items() if key not in COMPANIONS}
     wrong = [str(key) for key, x in value.items() if not isinstance(x, _Tensor)]
     if wrong or not value or not all(isinstance(key, str) for key in value):
         kept = ', '.join(wrong[:5]) or 'nothing'

@@ -14,12 +14,14 @@ from segjax.types import UserError
 def test_entries_are_complete(known):
     """Names of things that exist, an address, the hash that the file's name carries.
 
-    Only Caffe's files come over http and without a hash: there is no other way to them.
+    Only Caffe's files come over http, and only theirs and milesial's without a hash: there is no
+    other way to them.
     """
     assert known.layout in LAYOUTS and known.preprocessing in NORMALIZATIONS
     assert re.fullmatch(r'https?://\S+/[\w.-]+\.(pth|safetensors|caffemodel)', known.url)
     checked = known.url.startswith('https:') and known.sha256
-    assert checked or known.layout == 'caffe'
+    assert checked or known.layout in ('caffe', 'milesial')
+    assert known.url.startswith('https:') or known.layout == 'caffe'
     assert (known.layout == 'caffe') == known.url.endswith('.caffemodel')
     assert re.fullmatch(r'[0-9a-f]{8,64}|', known.sha256)
     assert not known.sha256 or known.file_name.endswith(f'-{known.sha256[:8]}.pth')

@@ -81,6 +81,12 @@ def test_a_checkpoint_around_the_weights_is_opened(tmp_path):
     assert_same(load_torch(tmp_path / 'a.pt'), {'w': EVERY['float32']})
 
 
+def test_milesials_mask_values_among_the_arrays_are_left_out(tmp_path):
+    value = state_dict({'w': EVERY['float32']}) | {'mask_values': [0, 1]}
+    writer.save_zip(tmp_path / 'a.pth', value)
+    assert_same(load_torch(tmp_path / 'a.pth'), {'w': EVERY['float32']})
+
+
 def test_what_holds_no_weights_is_refused(tmp_path):
     writer.save_zip(tmp_path / 'a.pth', {'epoch': 3})
     with pytest.raises(UserError, match='no state dict but epoch'):

@@ -1,15 +1,26 @@
 """How names and axes map between segjax and other libraries, a file a family of models.
 
-A layout is a name ('torchvision', 'caffe') and, for each family, a function from the names of a
-model's arrays to their counterparts; it returns None for a model that is not of its family. The
+A layout is a name ('torchvision', 'caffe', ...) and, for each family, a function from the names of
+a model's arrays to their counterparts; it returns None for a model that is not of its family. The
 next family goes into a file of its own and into `LAYOUTS`.
 """
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Collection
 
-from segjax.pretrained.layouts import alexnet, caffe, googlenet, mobilenet, resnet, vgg
+from segjax.pretrained.layouts import (
+    alexnet,
+    caffe,
+    googlenet,
+    mobilenet,
+    resnet,
+    unet,
+    unet_transfer,
+    unetplusplus,
+    vgg,
+)
 from segjax.pretrained.layouts.counterpart import Counterpart, NameMap
 from segjax.types import UserError
 
@@ -22,9 +33,25 @@ LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
         alexnet.torchvision,
     ),
     'caffe': (caffe.caffe,),
+    'milesial': (unet.milesial,),
+    '4uiiurz1': (unetplusplus.nested_unet,),
+    'ternausnet': (unet_transfer.ternausnet,),
+    'smp': (unetplusplus.smp, unet_transfer.smp),
+}
+MARKS = {  # an array that only files of a layout have
+    'milesial': 'inc.double_conv.0.weight',
+    '4uiiurz1': 'conv0_0.conv1.weight',
+    'ternausnet': 'center.block.1.*',
+    'smp': 'segmentation_head.0.weight',
 }
 
-__all__ = ['LAYOUTS', 'Counterpart', 'NameMap', 'name_map']
+__all__ = ['LAYOUTS', 'Counterpart', 'NameMap', 'layout_of', 'name_map']
+
+
+def layout_of(names: Collection[str]) -> str:
+    """The layout of a Torch file, by the names of its arrays; 'torchvision' where no mark tells."""
+    found = (layout for layout, mark in MARKS.items() if fnmatch.filter(names, mark))
+    return next(found, 'torchvision')
 
 
 def name_map(names: Collection[str], layout: str) -> NameMap:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -68,10 +70,13 @@ class NameMap(NamedTuple):
       counterparts: by our names.
       unused: patterns (fnmatch) of their names that this model has no use for, such as the
         classifier when only the encoder is wanted.
+      aliases: second names of theirs for the same array, which modules that are registered twice
+        have in a state dict; to the first.
     """
 
     counterparts: dict[str, Counterpart]
     unused: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = MappingProxyType({})
 
 
 LEAVES = {  # Torch's names; BatchNorm's statistics are among its parameters there
@@ -108,3 +113,35 @@ def own_layer(name: str) -> Counterpart:
     layer = path.rpartition('/')[0].replace('/', '.')
     transposed = layer.rpartition('.')[2].startswith(('up', 'deconv'))
     return torch_layer(name, layer, kernel=CONV_TRANSPOSE if transposed else CONV, optional=True)
+
+
+def renamed(
+    names: Collection[str],
+    layers: Mapping[str, str],
+    *,
+    first: str,
+    transposed: Collection[str] = (),
+    heads: Collection[str] = ('score',),
+) -> NameMap | None:
+    """Counterparts of a model by a table of its layers; None when one is not in the table.
+
+    Args:
+      names: of the model's arrays.
+      layers: our name of a layer to Torch's, as in {'down1/conv1': 'inc.double_conv.0'}.
+      first: our name of the layer that reads the image.
+      transposed: our names of transposed convolutions.
+      heads: our names of layers whose shape depends on the classes.
+    """
+    counterparts = {}
+    for name in names:
+        layer = name.partition('/')[2].rpartition('/')[0]
+        if layer not in layers:
+            return None
+        counterparts[name] = torch_layer(
+            name,
+            layers[layer],
+            kernel=CONV_TRANSPOSE if layer in transposed else CONV,
+            first=layer == first,
+            optional=layer in heads,
+        )
+    return NameMap(counterparts)

@@ -23,9 +23,9 @@ _LAYER = re.compile(r'(?:^|/)stage(\d)/(conv|bn)(\d)_(\d+)/\w+$')
 _CLASSIFIER = {'fc6/conv': 'classifier.0', 'fc7/conv': 'classifier.3', 'score_fr': 'classifier.6'}
 
 
-def _feature_numbers(found: Iterable[re.Match]) -> dict[tuple[str, int, int], int]:
+def feature_numbers(names: Iterable[str]) -> dict[tuple[str, int, int], int]:
     """('conv' or 'bn', stage, i) -> the layer's number in torchvision's `features`."""
-    layers = {(int(m[1]), int(m[4]), m[2]) for m in found}
+    layers = {(int(m[1]), int(m[4]), m[2]) for name in names if (m := _LAYER.search(name))}
     convs = sorted({(stage, i) for stage, i, _ in layers})
     normalised = any(kind == 'bn' for *_, kind in layers)
     numbers, number, last = {}, 0, 1
@@ -51,7 +51,7 @@ def torchvision(names: Collection[str]) -> NameMap | None:
     found = {name: match for name in names if (match := _LAYER.search(name))}
     if not found:
         return None
-    numbers = _feature_numbers(found.values())
+    numbers = feature_numbers(found)
     normalised = any(match[2] == 'bn' for match in found.values())
     counterparts = {}
     for name in names:
