@@ -1,7 +1,8 @@
 """Pure functions on arrays: no parameters, no Flax. NHWC throughout."""
 
-from segjax.ops.conv import conv, conv_cost, conv_transpose
+from segjax.ops.conv import conv, conv_cost
 from segjax.ops.conv_matrix import conv_matrix
+from segjax.ops.conv_transpose import conv_transpose
 from segjax.ops.crop import center_crop, mirror_pad
 from segjax.ops.deconvolve import deconvolve
 from segjax.ops.label_map import label_map, one_hot

@@ -1,21 +1,24 @@
-"""Convolution, transposed convolution, and what they cost.
+"""Convolution, and what it costs.
 
-One public function each; the plain `lax` form is the definition, and a faster formulation is taken
-only where shapes allow it and the result is the same.
+`lax_conv` is the definition. Where XLA's CPU backend is slow with it, a formulation that gives the
+same result is taken instead.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from segjax.ops.depthwise import depthwise_by_shifts
 from segjax.ops.partition import height_is_sharded
 
 Padding = Literal['same', 'valid'] | int
 Side = Any  # int, but for images of any size, whose sides are symbols while a model is exported
+Pads = Sequence[tuple[Side, Side]]  # in front and behind, of rows and of columns
 
 
 def explicit_padding(
@@ -31,6 +34,19 @@ def explicit_padding(
         total = max((-(-n // stride) - 1) * stride + (k - 1) * dilation + 1 - n, 0)
         pads.append((total // 2, total - total // 2))
     return pads
+
+
+def lax_conv(x: Array, kernel: Array, stride: int, pads: Pads, dilation: int, groups: int) -> Array:
+    """The definition of `conv`, with its padding written out."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        pads,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        feature_group_count=groups,
+    )
 
 
 def conv(
@@ -62,25 +78,21 @@ def conv(
     ):
         # A 1x1 convolution is a matrix product, and XLA's CPU backend is twice as fast with it.
         return jnp.einsum('bhwc,cm->bhwm', x, kernel[0, 0])
-    pads = explicit_padding(padding, kernel.shape[:2], stride, dilation, x.shape[1:3])
-    plain = lambda x, kernel: lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        pads,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-        feature_group_count=groups,
-    )
-    wide = min(kernel.shape[:2]) >= 5 and stride == dilation == groups == 1
-    if wide and not height_is_sharded():
-        return lax.platform_dependent(
-            x, kernel, cpu=lambda x, kernel: _conv_by_matmul(x, kernel, pads), default=plain
-        )
-    return plain(x, kernel)
+    pads = tuple(explicit_padding(padding, kernel.shape[:2], stride, dilation, x.shape[1:3]))
+    plain = lambda x, kernel: lax_conv(x, kernel, stride, pads, dilation, groups)
+    known_size = all(isinstance(n, int) for n in x.shape[1:3])
+    if height_is_sharded() or not known_size:
+        return plain(x, kernel)
+    if 1 < groups == x.shape[-1] == kernel.shape[-1]:
+        faster = lambda x, kernel: depthwise_by_shifts(x, kernel, stride, pads, dilation)
+    elif min(kernel.shape[:2]) >= 5 and stride == dilation == groups == 1:
+        faster = lambda x, kernel: conv_by_matmul(x, kernel, pads)
+    else:
+        return plain(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=faster, default=plain)
 
 
-def _conv_by_matmul(x: Array, kernel: Array, pads: list[tuple[int, int]]) -> Array:
+def conv_by_matmul(x: Array, kernel: Array, pads: Pads) -> Array:
     """Every window as a row, times the kernel as a matrix.
 
     XLA's CPU backend is a hundred times slower with a wide kernel on a small map, such as FCN's fc6
@@ -93,41 +105,6 @@ def _conv_by_matmul(x: Array, kernel: Array, pads: list[tuple[int, int]]) -> Arr
     windows = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
     rows = jnp.concatenate(windows, axis=-1)  # b h w kh*kw*c
     return jnp.einsum('bhwc,cm->bhwm', rows, kernel.reshape(kh * kw * c, m))
-
-
-def conv_transpose(
-    x: Float[Array, 'b h w c'],
-    kernel: Float[Array, 'kh kw c m'],
-    *,
-    stride: int,
-    padding: int = 0,
-) -> Float[Array, 'b oh ow m']:
-    """Transposed convolution: every input pixel adds a scaled copy of the kernel to the output.
-
-    `y[i*stride + a - padding, j*stride + b - padding, m] += x[i, j, c] k[a, b, c, m]`, so that the
-    output side is `(h - 1) * stride + kh - 2 * padding`. It is the transpose (the gradient with
-    respect to the input) of a convolution with the same kernel, not its inverse. Torch's
-    `ConvTranspose2d` with its kernel axes moved from `c m kh kw`.
-    """
-    if kernel.shape[:2] == (stride, stride) and padding == 0:
-        return _tile_transpose(x, kernel)
-    kh, kw = kernel.shape[:2]
-    return lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        [(kh - 1 - padding,) * 2, (kw - 1 - padding,) * 2],
-        lhs_dilation=(stride, stride),
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
-
-
-def _tile_transpose(x: Array, kernel: Array) -> Array:
-    """Kernel side == stride: the copies do not overlap, each output tile is one matrix product."""
-    b, h, w, _ = x.shape
-    kh, kw, _, m = kernel.shape
-    tiles = jnp.einsum('bhwc,ijcm->bhiwjm', x, kernel)
-    return tiles.reshape(b, h * kh, w * kw, m)
 
 
 def conv_cost(

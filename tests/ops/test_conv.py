@@ -184,6 +184,38 @@ def test_conv_transpose_is_the_gradient_of_conv(kernel, stride, padding):
     np.testing.assert_allclose(y, transpose(x)[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('kernel, stride, padding', TRANSPOSED)
+def test_gradients_of_conv_transpose_are_those_of_its_definition(kernel, stride, padding):
+    """Zeros between the pixels, then a convolution with the kernel turned round."""
+    x, k = jnp.asarray(_normal(2, 3, 4, 3)), jnp.asarray(_normal(*kernel, 3, 5, seed=1))
+
+    def definition(x, k):
+        return lax.conv_general_dilated(
+            x,
+            k[::-1, ::-1],
+            (1, 1),
+            [(side - 1 - padding,) * 2 for side in kernel],
+            lhs_dilation=(stride, stride),
+            dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+        )
+
+    y, vjp = jax.vjp(lambda x, k: ops.conv_transpose(x, k, stride=stride, padding=padding), x, k)
+    expected, expected_vjp = jax.vjp(definition, x, k)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    for found, gradient in zip(vjp(jnp.cos(y)), expected_vjp(jnp.cos(y)), strict=True):
+        np.testing.assert_allclose(found, gradient, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('kernel, stride', [(2, 2), (3, 2), (4, 2), (16, 8)])
+def test_gradients_of_conv_transpose_spread_nothing_out(kernel, stride):
+    """XLA is slow with convolutions of an image with zeros between its pixels."""
+    x, k = jnp.asarray(_normal(1, 3, 4, 2)), jnp.asarray(_normal(kernel, kernel, 2, 2))
+    value = lambda x, k: jnp.sum(jnp.cos(ops.conv_transpose(x, k, stride=stride)))
+    text = str(jax.make_jaxpr(jax.grad(value, argnums=(0, 1)))(x, k))
+    assert 'dot_general' in text
+    assert 'conv_general_dilated' not in text
+
+
 @pytest.mark.parametrize('kernel, stride', [(2, 2), (4, 2)])
 def test_gradients_agree_with_finite_differences(kernel, stride):
     x, k = jnp.asarray(_normal(1, 2, 3, 2)), jnp.asarray(_normal(kernel, kernel, 2, 2, seed=1))
