@@ -48,7 +48,7 @@ class HostScores(abc.ABC):
 
 
 class RowScores(HostScores):
-    """Scores of each picture, and their means: of all pictures, and of each group.
+    """Scores of each picture, and their means: of all, and of each group as `NAME/GROUP`.
 
     A picture may have no value in a score (NaN): it is left out of that mean.
     """
@@ -83,7 +83,7 @@ class RowScores(HostScores):
         ids = sorted(self.rows)
         parts = {'': ids}
         for group in sorted({g for g in self._groups.values() if g}):
-            parts[f'_{group}'] = [i for i in ids if self._groups[i] == group]
+            parts[f'/{group}'] = [i for i in ids if self._groups[i] == group]
         names = next(iter(self.rows.values()), {})
         return {
             f'{name}{suffix}': _mean([self.rows[i][name] for i in members])
@@ -160,7 +160,7 @@ class ComponentScores(RowScores):
         objects = number_objects(seen.instances, seen.label.shape)
         found = self.find_objects(np.argmax(seen.probabilities, axis=-1))
         scores = instances.instance_scores(objects, found)
-        return {f'{self.method}_{name}': value for name, value in scores.items()}
+        return {f'{self.method}/{name}': value for name, value in scores.items()}
 
 
 class WatershedScores(ComponentScores):

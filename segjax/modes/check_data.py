@@ -25,6 +25,8 @@ MAX_LISTED = 20
 def run(experiment: Experiment, options: RunOptions) -> int:
     """Check the data of `experiment`, write check_data.json and batch.png; the exit code.
 
+    Where the data has weights of pixels, weights.png shows those of the same samples.
+
     The files go into the run directory (or `--output`), which stays free for a training.
 
     Raises:
@@ -116,19 +118,28 @@ def _label(sample: Batch) -> np.ndarray:
     return sample.label
 
 
+def _gray(weight: np.ndarray) -> np.ndarray:
+    """Weights of pixels as a picture: the greatest is white."""
+    return np.rint(255 * weight / max(weight.max(), 1e-6)).astype(np.uint8)[..., None]
+
+
 def _draw_batch(experiment: Experiment, roots: Roots, path: Path) -> None:
-    """The first samples of the training, exactly as it will see them."""
+    """The first samples of the training, exactly as it will see them, and their weights if any."""
     info = experiment.dataset.info(roots)
     source = experiment.dataset.source(experiment.train.split, roots)
     samples = [
         experiment.train.sample(source, seed=experiment.seed, number=number)
         for number in range(NUM_SAMPLES)
     ]
-    sheet = contact_sheet(
-        [sample.image for sample in samples],
-        [_label(sample) for sample in samples],
-        class_names=info.class_names,
-        palette=info.palette,
-        captions=[source.name(int(np.asarray(sample.image_id))) for sample in samples],
-    )
-    write_png(path, sheet)
+    images = {path: [sample.image for sample in samples]}
+    if samples[0].weight is not None:
+        images[path.with_name('weights.png')] = [_gray(sample.weight) for sample in samples]
+    for file, pictures in images.items():
+        sheet = contact_sheet(
+            pictures,
+            [_label(sample) for sample in samples],
+            class_names=info.class_names,
+            palette=info.palette,
+            captions=[source.name(int(np.asarray(sample.image_id))) for sample in samples],
+        )
+        write_png(file, sheet)

@@ -44,7 +44,7 @@ def test_iou_and_dice_of_pictures_by_hand():
     scores.update(seen([[0, 0]], [[0.1, 0.6]], 2, 'b'))
     assert scores.rows[3] == {'image_iou': 1 / 3, 'image_dice': 0.5}
     expected = {'image_iou': 4 / 9, 'image_dice': 0.5}
-    expected |= {'image_iou_a': 1 / 3, 'image_dice_a': 0.5, 'image_iou_b': 0.5, 'image_dice_b': 0.5}
+    expected |= {'image_iou/a': 1 / 3, 'image_dice/a': 0.5, 'image_iou/b': 0.5, 'image_dice/b': 0.5}
     assert scores.compute() == pytest.approx(expected)
 
 
@@ -69,8 +69,8 @@ def test_objects_survive_as_boxes_and_masks():
 def test_a_watershed_parts_what_touches_and_components_do_not():
     picture = seen(discs() > 0, discs() > 0, objects=discs())
     joined, parted = ComponentScores().score(picture), WatershedScores().score(picture)
-    assert joined['components_ap50'] == pytest.approx(1 / 2)  # one of two, nothing wrong: IoU .5
-    assert parted['watershed_ap50'] == 1 and parted['watershed_pq'] > 0.9
+    assert joined['components/ap50'] == pytest.approx(1 / 2)  # one of two, nothing wrong: IoU .5
+    assert parted['watershed/ap50'] == 1 and parted['watershed/pq'] > 0.9
 
 
 def test_boundaries_go_to_the_nearest_inside():

@@ -11,6 +11,7 @@ from PIL import Image
 from segjax.config import RunOptions
 from segjax.data.datasets.camvid import CamVid
 from segjax.data.datasets.folder import Folder
+from segjax.data.datasets.isbi2012 import Isbi2012
 from segjax.data.datasets.shapes import Shapes
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
 from segjax.data.transforms import Flip, ScaleJitter
@@ -165,6 +166,23 @@ def test_absent_data_and_unwritable_places_are_said(tmp_path):
 )
 def test_sizes_in_words(sizes, text):
     assert check_data._sizes(sizes) == text
+
+
+def test_weights_of_pixels_are_drawn(tmp_path):
+    folder = tmp_path / 'raw' / 'isbi2012' / 'train'
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[:, 31:33] = 0
+    for name, array in (('image', mask // 2), ('label', mask)):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(array).save(folder / name / f'{i}.png')
+    dataset = Isbi2012(val_slices=(2, 3), separation=10.0)
+    assert check_data.run(experiment(dataset), options(tmp_path)) == 0
+    drawn = np.asarray(Image.open(tmp_path / 'run' / 'weights.png'))
+    assert drawn.shape == np.asarray(Image.open(tmp_path / 'run' / 'batch.png')).shape
+    assert (drawn == 255).all(-1).any()
+    assert check_data.run(experiment(shapes()), options(tmp_path, workdir=tmp_path / 'plain')) == 0
+    assert not (tmp_path / 'plain' / 'weights.png').exists()
 
 
 @pytest.mark.skipif(not CAMVID.is_dir(), reason=f'no CamVid in {CAMVID}')
