@@ -250,6 +250,13 @@ class EvalPipeline:
       round_to: image and label are padded to the right and below to a multiple of this, in native
         pixels; larger numbers mean fewer shapes, so fewer compilations.
       limit: so many pictures, evenly spaced over the split; 0 for all.
+      tile: height and width in pixels, after `scale`: a picture larger than this is predicted in
+        tiles of this size, or the nearest that the model takes; 0 for whole pictures.
+      overlap: share of a tile that its neighbours have in common, for models that pad; others need
+        none.
+      orientations: the probabilities of so many of the picture's eight turned and mirrored versions
+        are averaged: 1, the picture; 4, its quarter turns; 7 as in U-Net's paper, which does not
+        say which seven; 8, all.
       instances: objects a picture, 0 to leave them out; in native pixels.
       mask_size: side of the objects' masks, 0 for whole canvases.
     """
@@ -259,8 +266,19 @@ class EvalPipeline:
     scale: float = 1.0
     round_to: int = 1
     limit: int = 0
+    tile: tuple[int, int] = (0, 0)
+    overlap: float = 0.5
+    orientations: int = 1
     instances: int = 0
     mask_size: int = 28
+
+    def __post_init__(self):
+        if not 0 <= self.overlap < 1:
+            raise UserError(f'--overlap={self.overlap}: must be at least 0 and less than 1.')
+        if not 1 <= self.orientations <= 8:
+            raise UserError(f'--orientations={self.orientations}: must be from 1 to 8.')
+        if min(self.tile) < 0 or (0 in self.tile and any(self.tile)):
+            raise UserError(f'--tile={self.tile[0]},{self.tile[1]}: height and width, or 0,0.')
 
     def indices(self, source: Source) -> list[int]:
         """The records evaluated, in the order of the source."""

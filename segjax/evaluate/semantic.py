@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from segjax import ops, processes
 from segjax.data.dataset import Source
 from segjax.evaluate.host_scores import HOST_SCORES, HostScores, Seen
+from segjax.evaluate.tiles import ONE_PASS, Inference, predict_picture
 from segjax.layers import DATA_AXIS
 from segjax.sharding import Devices, ShardedJit
 from segjax.tasks import Semantic
@@ -26,21 +27,22 @@ from segjax.types import Array, Batch
 
 
 def probabilities(
-    model: nn.Module, task: Semantic, variables: dict, image: Array, size: tuple[int, int]
+    model: nn.Module,
+    task: Semantic,
+    variables: dict,
+    image: Array,
+    size: tuple[int, int],
+    *,
+    inference: Inference = ONE_PASS,
 ) -> Array:
     """Class probabilities `b h w k` for every pixel of images of any size, resized to `size`.
 
     Where the model needs a larger input (a margin that unpadded convolutions eat, or a multiple of
-    its stride) the image is continued by mirroring.
+    its stride) the image is continued by mirroring. Tiles and orientations: see tiles.py.
     """
-    h, w = image.shape[1:3]
-    need = model.input_size((h, w))
-    if need != (h, w):
-        before = model.margin
-        pads = [(before, n - side - before) for n, side in zip(need, (h, w), strict=True)]
-        image = ops.mirror_pad(image, *pads)
-    found = task.predict(model, variables, image)[:, :h, :w]
-    return found if size == (h, w) else ops.resize_bilinear(found, size)
+    predict = lambda image: task.predict(model, variables, image)
+    found = predict_picture(model, predict, image, inference)
+    return found if size == image.shape[1:3] else ops.resize_bilinear(found, size)
 
 
 class Sample(NamedTuple):
@@ -69,6 +71,7 @@ class SemanticEvaluation:
       mean, std: normalisation of the image, in its own units.
       num_classes: of the data, the background among them.
       source: of the images, for scores of whole pictures; not needed if the task has none.
+      inference: tiles and orientations of each image.
       devices: default: all of this process.
     """
 
@@ -81,6 +84,7 @@ class SemanticEvaluation:
         std: tuple[float, ...],
         num_classes: int,
         source: Source | None = None,
+        inference: Inference = ONE_PASS,
         devices: Devices | None = None,
     ):
         self._task = task
@@ -92,7 +96,7 @@ class SemanticEvaluation:
         def score(variables: dict, batch: Batch) -> dict[str, Array]:
             image = ops.normalize(batch.image, mean, std)
             size = batch.image.shape[1:3] if batch.label is None else batch.label.shape[1:3]
-            found = probabilities(model, task, variables, image, size)
+            found = probabilities(model, task, variables, image, size, inference=inference)
             kept = {'probabilities': found} if task.scores else {}
             return {**task.score(found, batch), **kept}
 

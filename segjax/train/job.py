@@ -13,7 +13,7 @@ from segjax import processes
 from segjax.data import normalize
 from segjax.data.dataset import Info, Roots, Source
 from segjax.data.pipeline import load_readable
-from segjax.evaluate import Evaluation, SemanticEvaluation
+from segjax.evaluate import Evaluation, Inference, SemanticEvaluation
 from segjax.sharding import Devices, Parallelism, parallelism
 from segjax.train.experiment import Experiment, bind
 from segjax.train.heights import check_height
@@ -191,6 +191,7 @@ def make_job(
         channels=experiment.dataset.channels,
     )
     mean, std = statistics
+    how = experiment.eval
     evaluation = SemanticEvaluation(
         experiment.model,
         experiment.task,
@@ -198,6 +199,7 @@ def make_job(
         std=std,
         num_classes=len(info.class_names),
         source=eval_source,
+        inference=Inference(how.tile, how.overlap, how.orientations),
         devices=devices,
     )
     parallel = parallelism(kind, experiment.train.batch_size, devices, shard_height=shard_height)
