@@ -1,0 +1,68 @@
+"""U-Net++ with deep supervision on the nuclei of the 2018 Data Science Bowl, for two CPU cores.
+
+    python launch.py --exp=unetpp_nuclei
+    python launch.py --exp=unetpp_nuclei --deep_supervision=false
+
+The network is half as wide as the published one (Zhou et al., DLMIA 2018), with batch
+normalisation in place of dropout, so that it learns in minutes; the loss is the authors', half a
+cross-entropy and a Dice. Patches of 96 pixels are cut out of the pictures as they are;
+--stretch=96,96 shrinks whole pictures to that size instead, in training and evaluation, which is
+the known cause of nuclei figures that nobody could reproduce. The published network is
+--widths=32,64,128,256,512 --norm=none --model.dropout=0.5 --learning_rate=3e-4, for an accelerator;
+it was not run here.
+
+sweep() has the arms of the paper's question, whether deep supervision helps: U-Net, a U-Net that is
+wider by the same share as the paper's (35 for 32), U-Net++ without deep supervision and with the
+four weightings of its heads, and the networks that pruning leaves, L1 to L3, trained by themselves.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from segjax.data.datasets.nuclei import Nuclei
+from segjax.data.pipeline import EvalPipeline, TrainPipeline
+from segjax.data.transforms import ColorJitter, Flip, ScaleJitter, Turn
+from segjax.losses import CrossEntropyDice
+from segjax.models import UNet, UNetPlusPlus
+from segjax.optim import AdamW, WarmupCosine
+from segjax.tasks import Semantic
+from segjax.train.experiment import Experiment
+
+WIDTHS = (16, 32, 64, 128, 256)
+WIDE = (18, 36, 72, 144, 288)  # 35/32 of them, to even numbers
+
+
+def experiment() -> Experiment:
+    """Four heads, the mean of their losses; the deepest predicts."""
+    return Experiment(
+        model=UNetPlusPlus(num_classes=2, widths=WIDTHS, norm='batch', dropout=0.0),
+        task=Semantic(
+            CrossEntropyDice(), supervision='mean', scores=('image', 'components', 'watershed')
+        ),
+        optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
+        dataset=Nuclei(normalize='unit'),
+        train=TrainPipeline(
+            batch_size=16,
+            crop=(96, 96),
+            transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
+        ),
+        eval=EvalPipeline(batch_size=8, round_to=64),
+        num_steps=500,
+        eval_every=250,
+    )
+
+
+def sweep() -> Iterator[tuple[str, Experiment]]:
+    """The arms; `unet` is the control."""
+    e = experiment()
+    task, model = e.task, e.model
+    unet = UNet(num_classes=2, widths=WIDTHS, padding='same', norm='batch', dropout=0.0)
+    yield 'unet', dataclasses.replace(e, model=unet)
+    yield 'wide_unet', dataclasses.replace(e, model=unet.clone(widths=WIDE))
+    yield 'unetpp', dataclasses.replace(e, model=model.clone(deep_supervision=False))
+    for supervision in ('mean', 'sum', 'halving', 'ramp'):
+        changed = dataclasses.replace(task, supervision=supervision, supervision_steps=e.num_steps)
+        yield f'unetpp_ds_{supervision}', dataclasses.replace(e, task=changed)
+    for depth in (1, 2, 3):
+        alone = model.clone(deep_supervision=False, depth=depth, widths=WIDTHS[: depth + 1])
+        yield f'unetpp_l{depth}_alone', dataclasses.replace(e, model=alone)
