@@ -11,7 +11,7 @@ def round_up(size: tuple[int, int], unit: int) -> tuple[int, int]:
     return h, w
 
 
-def check_sides(name: str, size: tuple[int, int], unit: int) -> None:
+def check_sides(name: str, size: tuple[int, ...], unit: int) -> None:
     """Refuse an image whose sides are not multiples of `unit`.
 
     Args:

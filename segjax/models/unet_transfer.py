@@ -27,7 +27,8 @@ from segjax.backbones import VGG, ResNet
 from segjax.layers import Conv, ConvTranspose, DoubleConv, check_sides, round_up
 from segjax.types import SegmentationOutput, UserError
 
-DEPTHS = {'vgg11': 11, 'vgg16': 16, 'resnet18': 18, 'resnet34': 34, 'resnet50': 50}
+VGGS: dict[str, Literal[11, 16]] = {'vgg11': 11, 'vgg16': 16}
+RESNETS: dict[str, Literal[18, 34, 50]] = {'resnet18': 18, 'resnet34': 34, 'resnet50': 50}
 
 Up = Literal['bilinear', 'deconv3', 'deconv4']
 
@@ -99,21 +100,21 @@ class UNetTransfer(nn.Module):
             raise UserError(f'deconv is a field of the decoder over vgg16, not {self.backbone}')
         check_sides(f'U-Net over {self.backbone}', image.shape[1:3], 32)
         features = self._encoder()(image, train=train)
-        if self.backbone.startswith('vgg'):
-            x = self._ternaus(features)  # b h w width
+        if self.backbone in VGGS:
+            x, kernel = self._ternaus(features), 1  # b h w width
         else:
-            x = self._residual(features, train)  # b h w width/2
-        kernel = 1 if self.backbone.startswith('vgg') else 3
+            x, kernel = self._residual(features, train), 3  # b h w width/2
         return SegmentationOutput(Conv(self.num_classes, kernel, name='score')(x))
 
     def _encoder(self) -> nn.Module:
         """The one place where the field `backbone` becomes a network."""
-        options = {'remat': self.remat, 'dtype': self.dtype, 'name': self.backbone}
-        depth, width = DEPTHS[self.backbone], self.backbone_width
-        if self.backbone.startswith('vgg'):
+        name, width = self.backbone, self.backbone_width
+        if name in VGGS:
             widths = (width, 2 * width, 4 * width, 8 * width, 8 * width)
-            return VGG(depth, widths, taps='unpooled', **options)
-        return ResNet(depth, width=width, **options)
+            return VGG(
+                VGGS[name], widths, remat=self.remat, dtype=self.dtype, taps='unpooled', name=name
+            )
+        return ResNet(RESNETS[name], width=width, remat=self.remat, dtype=self.dtype, name=name)
 
     def _ternaus(self, features: dict[str, Array]) -> Array:
         """TernausNet's decoder, from c5 and the skips c4 to c0."""

@@ -33,7 +33,7 @@ from segjax.layers import Conv, ConvTranspose, DoubleConv, check_sides, round_up
 from segjax.types import SegmentationOutput, UserError
 
 Nodes = dict[tuple[int, int], Array]  # X^{i,j} by (i, j)
-RESNETS = {'resnet18': 18, 'resnet34': 34, 'resnet50': 50}
+RESNETS: dict[str, Literal[18, 34, 50]] = {'resnet18': 18, 'resnet34': 34, 'resnet50': 50}
 
 
 class UNetPlusPlus(nn.Module):
