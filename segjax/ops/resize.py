@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 
 from segjax.ops.partition import height_is_sharded, whole_height
 
+MOST_READERS = 32  # that are added up one by one, several times faster than a product with a matrix
+
 
 def resize_bilinear(
     image: Float[Array, 'b h w c'], size: tuple[int, int], *, align_corners: bool = False
@@ -89,11 +91,26 @@ def _along_backward(
     """The transposed matrix: no scatter, so the gradient is the same bits every time."""
     if n == m:
         return (g,)
-    matrix = jnp.asarray(_matrix(n, m, align_corners), g.dtype)
-    if axis == 2:
-        return (jnp.einsum('bhmc,mn->bhnc', g, matrix),)
-    found = jnp.einsum('bmwc,mn->bnwc', g, matrix)
-    return (whole_height(found) if n < m else found,)  # add up the small map: do not gather g
+    matrix = _matrix(n, m, align_corners)
+    readers = int(np.count_nonzero(matrix, axis=0).max())  # outputs that read the same input
+    if readers > MOST_READERS or (axis == 1 and height_is_sharded()):
+        indices = 'bmwc,mn->bnwc' if axis == 1 else 'bhmc,mn->bhnc'
+        found = jnp.einsum(indices, g, jnp.asarray(matrix, g.dtype))
+        # Where rows are shared, add up the small map and do not gather g.
+        return (whole_height(found) if axis == 1 and n < m else found,)
+    return (_sum_of_readers(g, axis, matrix, readers),)
+
+
+def _sum_of_readers(g: Array, axis: int, matrix: np.ndarray, readers: int) -> Array:
+    """g times the matrix along `axis`: each input adds up what its readers got."""
+    order = np.argsort(matrix == 0, axis=0, kind='stable')[:readers]  # readers come first
+    weights = np.take_along_axis(matrix, order, axis=0)  # 0 where an input has fewer
+    shape = [1] * g.ndim
+    shape[axis] = -1
+    total = jnp.zeros((), jnp.float32)
+    for reader, weight in zip(order, weights, strict=True):
+        total += jnp.take(g, reader, axis).astype(jnp.float32) * weight.reshape(shape)
+    return total.astype(g.dtype)
 
 
 _along.defvjp(_along_forward, _along_backward)

@@ -42,6 +42,7 @@ SIZES = [
     ((3, 3), (24, 24)),
     ((5, 6), (5, 6)),
     ((1, 3), (4, 1)),
+    ((2, 3), (80, 50)),  # an input is read by more than MOST_READERS
 ]
 
 
