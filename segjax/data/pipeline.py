@@ -103,6 +103,11 @@ def _largest_share(label: np.ndarray) -> float:
     return counts.max() / max(counts.sum(), 1) if counts.any() else 1.0
 
 
+def _check_stretch(size: tuple[int, int]) -> None:
+    if min(size) < 0 or (0 in size and any(size)):
+        raise UserError(f'--stretch={size[0]},{size[1]}: height and width, or 0,0.')
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainPipeline:
     """Shuffled, augmented, cropped batches without end.
@@ -112,6 +117,9 @@ class TrainPipeline:
       batch_size: pictures in a batch, over all devices and hosts.
       crop: height and width of the windows.
       scale: pictures are first scaled by this (0.5: half resolution), in the same resampling.
+      stretch: height and width to which every whole picture is stretched before that, whatever its
+        own; 0,0 for none. With a crop of the same size whole pictures are learned from, shrunk,
+        instead of patches.
       transforms: augmentations, in their order.
       max_class_share: a window in which one class covers more than this is drawn again, up to ten
         times; 1 accepts any.
@@ -127,12 +135,16 @@ class TrainPipeline:
     batch_size: int = 8
     crop: tuple[int, int] = (256, 256)
     scale: float = 1.0
+    stretch: tuple[int, int] = (0, 0)
     transforms: tuple[Transform, ...] = ()
     max_class_share: float = 1.0
     pad: Literal['constant', 'reflect'] = 'constant'
     margin: int = 0
     instances: int = 0
     mask_size: int = 28
+
+    def __post_init__(self):
+        _check_stretch(self.stretch)
 
     def batches(
         self,
@@ -197,7 +209,10 @@ class TrainPipeline:
         self, sample: Batch, source: Source, rng: np.random.Generator, fill: Fill | None
     ) -> Batch:
         h, w = sample.image.shape[:2]
-        warp = Warp.identity((h, w)).scaled(self.scale)
+        warp = Warp.identity((h, w))
+        if any(self.stretch):
+            warp = warp.resized(self.stretch)
+        warp = warp.scaled(self.scale)
         for transform in self.transforms:
             warp = transform.warp(warp, rng)
         warp = self._choose_window(sample, warp, rng)
@@ -247,6 +262,8 @@ class EvalPipeline:
       split: which split of the data set.
       batch_size: pictures in a batch, over all devices and hosts.
       scale: the image, not the label, is scaled by this: evaluation is at native resolution.
+      stretch: height and width to which the image, not the label, is stretched before that; 0,0 for
+        none. What rounding adds is stretched with it.
       round_to: image and label are padded to the right and below to a multiple of this, in native
         pixels; larger numbers mean fewer shapes, so fewer compilations.
       limit: so many pictures, evenly spaced over the split; 0 for all.
@@ -264,6 +281,7 @@ class EvalPipeline:
     split: str = 'val'
     batch_size: int = 8
     scale: float = 1.0
+    stretch: tuple[int, int] = (0, 0)
     round_to: int = 1
     limit: int = 0
     tile: tuple[int, int] = (0, 0)
@@ -273,6 +291,7 @@ class EvalPipeline:
     mask_size: int = 28
 
     def __post_init__(self):
+        _check_stretch(self.stretch)
         if not 0 <= self.overlap < 1:
             raise UserError(f'--overlap={self.overlap}: must be at least 0 and less than 1.')
         if not 1 <= self.orientations <= 8:
@@ -351,9 +370,9 @@ class EvalPipeline:
         sample = _load(source, index)
         shape = sample.image.shape[:2]
         placed = Warp.identity(canvas)
-        scaled = placed.scaled(self.scale)
+        scaled = (placed.resized(self.stretch) if any(self.stretch) else placed).scaled(self.scale)
         image = sample.image
-        if canvas != shape or self.scale != 1:
+        if canvas != shape or scaled.size != shape:
             image = resample.warp_image(image, scaled)
             if (beyond := resample.outside(shape, scaled)) is not None:
                 image[beyond] = _fill_of(source, image, fill)

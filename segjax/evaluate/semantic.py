@@ -120,6 +120,7 @@ class SemanticEvaluation:
         batches: Iterable[Batch],
         *,
         sample_ids: frozenset[int] = frozenset(),
+        host_scores: bool = True,
         check: Callable[[], object] = lambda: None,
     ) -> Evaluation:
         """Evaluate; each image of `batches` counts once.
@@ -127,13 +128,14 @@ class SemanticEvaluation:
         Args:
           batches: of `rows(...)` rows each.
           sample_ids: images whose predictions are wanted.
+          host_scores: whether the task's scores of whole pictures are wanted.
           check: called between batches; may raise.
         """
         variables = self._place.place_state(variables)
         evaluator = self._task.evaluator(self._num_classes)
         seen: set[int] = set()
         samples: list[Sample] = []
-        host = {name: HOST_SCORES[name]() for name in self._task.scores}
+        host = {name: HOST_SCORES[name]() for name in self._task.scores if host_scores}
         for batch in batches:
             check()
             scores = self._score(variables, self._place.place_batch(batch))

@@ -126,13 +126,17 @@ class Job:
         samples: int = 0,
         check: Callable[[], object] = lambda: None,
     ) -> Evaluation:
-        """Metrics of a state (given once, not per device), and some predictions, evenly spread."""
+        """Metrics of a state (given once, not per device), and some predictions, evenly spread.
+
+        Of `batches` that are not the whole split, only the metrics of pixels.
+        """
         evaluated = self.experiment.eval.indices(self.eval_source)
         places = (i * len(evaluated) // samples for i in range(samples))
         return self.evaluation(
             state.variables,
             self.eval_batches() if batches is None else batches,
             sample_ids=frozenset(evaluated[place] for place in places),
+            host_scores=batches is None,
             check=check,
         )
 

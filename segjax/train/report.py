@@ -25,9 +25,18 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
         'predictions, of the mean accuracy where they do not occur in labels',
         'resolution': "the labels' own; probabilities are resized to it",
         'input_scale': e.eval.scale,
+        'input_stretched_to': e.eval.stretch,
         'head': e.task.head,
         'backend': jax.default_backend(),
+        **({'of_whole_pictures': _whole_pictures(e.task.scores)} if e.task.scores else {}),
     }
+
+
+def _whole_pictures(scores: tuple[str, ...]) -> str:
+    return (
+        f'{", ".join(scores)} (evaluate/host_scores.py): means over the pictures; a picture scores '
+        f'1 where neither label nor prediction has a foreground or an object, 0 where only one has'
+    )
 
 
 def class_table(screen: Screen, job: Job, found: Evaluation, *, step: int) -> None:

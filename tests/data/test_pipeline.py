@@ -220,6 +220,32 @@ def test_the_image_is_scaled_but_not_the_label():
     assert (batch.image[0, :5, :6] == 100).all() and not batch.image[0, 5:].any()
 
 
+def test_whole_pictures_may_be_stretched_to_one_size():
+    source = Pictures([(64, 96), (30, 20)])
+    whole = pipeline(transforms=(), stretch=(40, 32))
+    batch = next(whole.batches(source, seed=0))
+    assert not (batch.label == IGNORE_LABEL).any()  # nothing is padded, and nothing cut off
+    for image, label in zip(batch.image, batch.label, strict=True):
+        assert (image == 100 + label[0, 0]).all() and (label == label[0, 0]).all()
+    for batch in EvalPipeline(stretch=(24, 32)).batches(source, rows=1):
+        assert batch.image.shape == (1, 24, 32, 3)
+        assert batch.label.shape[1:] == source.sizes[int(batch.image_id[0])]
+
+
+def test_a_picture_that_is_padded_and_scaled_back_to_its_size():
+    source = Pictures([(32, 32)])
+    (batch,) = EvalPipeline(round_to=64, scale=0.5).batches(source, rows=1)
+    assert batch.image.shape == (1, 32, 32, 3) and batch.label.shape == (1, 64, 64)
+    assert (batch.image[0, :16, :16] == 100).all() and (batch.image[0, 17:] == 0).all()
+
+
+@pytest.mark.parametrize('kind', [TrainPipeline, EvalPipeline])
+@pytest.mark.parametrize('size', [(96, 0), (-1, 5)])
+def test_half_a_size_is_refused(kind, size):
+    with pytest.raises(UserError, match=r'--stretch=.*: height and width, or 0,0'):
+        kind(stretch=size)
+
+
 def test_native_pictures_are_untouched():
     source = shapes()
     batches = list(EvalPipeline(batch_size=4).batches(source, rows=4))

@@ -132,3 +132,4 @@ def test_an_evaluation_shows_whole_pictures_without_their_padding():
     assert set(found.metrics) - set(plain.metrics) == {'image_iou', 'image_dice'}
     assert sorted(found.host['image'].rows) == list(range(len(job.eval_source)))
     assert {name: found.metrics[name] for name in plain.metrics} == plain.metrics
+    assert job.evaluate(state, batches=job.eval_batches()).metrics == plain.metrics
