@@ -25,7 +25,6 @@ from segjax.types import Array
 Predict = Callable[[Array], Array]  # b h w c -> b h-2margin w-2margin k, probabilities
 Size = tuple[int, int]
 
-MAX_UNROLLED = 16  # tiles: on a CPU, XLA computes convolutions inside a loop without fast kernels
 _GAUSSIAN = 1 / 8  # sigma, in sides of a tile; nnU-Net's
 
 
@@ -58,10 +57,12 @@ def _canvas(predict: Predict, window: Array, size: Size) -> Array:
 
 
 def _visit(step: Callable, canvas: Array, starts: np.ndarray) -> Array:
-    """The canvas after `step(canvas, y, x)` for each of the starts `n 2`."""
-    unroll = jax.default_backend() == 'cpu' and len(starts) <= MAX_UNROLLED
+    """The canvas after `step(canvas, y, x)` for each of the starts `n 2`.
+
+    A loop, whose turns share their memory: written out, they would be computed side by side.
+    """
     scan = lambda canvas, start: (step(canvas, start[0], start[1]), None)
-    return lax.scan(scan, canvas, jnp.asarray(starts, jnp.int32), unroll=unroll)[0]
+    return lax.scan(scan, canvas, jnp.asarray(starts, jnp.int32))[0]
 
 
 def _grid(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -83,6 +83,22 @@ def test_far_from_the_border_no_mirror_is_seen(valid):
     np.testing.assert_allclose(found[:, inner, inner], raw, atol=1e-5)
 
 
+@pytest.mark.parametrize('model', [VALID, SAME])
+def test_memory_is_that_of_a_tile(model):
+    """Of a picture 16 times as large only the probabilities and the image take more."""
+    variables = jax.eval_shape(lambda: draw(model, 44))
+
+    def memory(side, inference):
+        run = lambda v, x: probabilities(model, Semantic(), v, x, (side, side), inference=inference)
+        image = jax.ShapeDtypeStruct((1, side, side, 2), jnp.float32)
+        return jax.jit(run).lower(variables, image).compile().memory_analysis().temp_size_in_bytes
+
+    small, large = (memory(side, Inference((32, 32))) for side in (64, 256))
+    pictures = 4 * (256 + 92) ** 2 * (2 + 2 * CLASSES)  # bytes: padded image, two canvases
+    assert large < small + pictures
+    assert large < memory(256, Inference()) / 2
+
+
 def test_the_paper_s_tile_is_predicted_at_its_own_size():
     """388 pixels of output are no multiple of 16: tiles step by 384, to pool at the same places."""
     net = UNet(2)
