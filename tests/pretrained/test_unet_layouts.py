@@ -113,10 +113,19 @@ def test_a_picture_of_one_channel_sums_the_kernels_of_the_colours():
     np.testing.assert_array_equal(kernel[:, :, 0], theirs.transpose(1, 2, 0))
 
 
-@pytest.mark.parametrize('backbone', ['vgg11', 'vgg16', 'resnet18'])
-def test_encoders_start_from_torchvision(backbone, tmp_path):
+@pytest.mark.parametrize(
+    'model',
+    [
+        UNetTransfer(1, 'vgg11'),
+        UNetTransfer(1, 'vgg16'),
+        UNetTransfer(1, 'resnet18'),
+        UNetPlusPlus(1, depth=2, backbone='resnet18', **SMP),  # needs its first stages alone
+    ],
+    ids=lambda model: f'{type(model).__name__}-{model.backbone}',
+)
+def test_encoders_start_from_torchvision(model, tmp_path):
     """Everything but the encoder is new, and said to be."""
-    model = UNetTransfer(1, backbone)
+    backbone = model.backbone
     with np.load(FILE.with_name('torchvision_golden.npz')) as file:
         theirs = json.loads(str(file[f'{backbone}/shapes']))
     arrays = {
