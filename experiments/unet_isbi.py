@@ -32,6 +32,6 @@ def experiment() -> Experiment:
             pad='reflect',
         ),
         eval=EvalPipeline(batch_size=1),
-        num_steps=1000,
-        eval_every=500,
+        num_steps=900,
+        eval_every=450,
     )

@@ -25,13 +25,13 @@ def experiment() -> Experiment:
         ),
         task=Semantic(CrossEntropyDice(), scores=('image', 'components', 'watershed')),
         optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
-        dataset=Nuclei(normalize='unit'),
+        dataset=Nuclei(normalize='zscore'),
         train=TrainPipeline(
             batch_size=16,
             crop=(96, 96),
             transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
         ),
         eval=EvalPipeline(batch_size=8, round_to=32),
-        num_steps=700,
-        eval_every=350,
+        num_steps=500,
+        eval_every=250,
     )

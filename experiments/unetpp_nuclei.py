@@ -40,7 +40,7 @@ def experiment() -> Experiment:
             CrossEntropyDice(), supervision='mean', scores=('image', 'components', 'watershed')
         ),
         optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
-        dataset=Nuclei(normalize='unit'),
+        dataset=Nuclei(normalize='zscore'),
         train=TrainPipeline(
             batch_size=16,
             crop=(96, 96),
