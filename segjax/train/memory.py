@@ -22,6 +22,9 @@ def _remedies(experiment: Experiment, rows: int) -> list[str]:
         remedies.append(f'--accumulate={2 * leaves["accumulate"].value}')
     if experiment.eval.batch_size > 1:
         remedies.append(f'--eval.batch_size={experiment.eval.batch_size // 2} (in evaluation)')
+    if not any(experiment.eval.tile):
+        height, width = experiment.train.crop
+        remedies.append(f'--tile={height},{width} (in evaluation)')
     if 'model.dtype' in leaves and leaves['model.dtype'].value == 'float32':
         remedies.append('--dtype=bfloat16')
     if rows > 1:

@@ -26,6 +26,8 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
         'resolution': "the labels' own; probabilities are resized to it",
         'input_scale': e.eval.scale,
         'input_stretched_to': e.eval.stretch,
+        'tile': e.eval.tile,
+        'orientations': e.eval.orientations,
         'head': e.task.head,
         'backend': jax.default_backend(),
         **({'of_whole_pictures': _whole_pictures(e.task.scores)} if e.task.scores else {}),
