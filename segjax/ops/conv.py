@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -87,6 +88,8 @@ def conv(
         faster = lambda x, kernel: depthwise_by_shifts(x, kernel, stride, pads, dilation)
     elif min(kernel.shape[:2]) >= 5 and stride == dilation == groups == 1:
         faster = lambda x, kernel: conv_by_matmul(x, kernel, pads)
+    elif stride == groups == 1 and 3 * dilation > min(x.shape[1:3]) and dilation > 1:
+        faster = lambda x, kernel: conv_by_taps(x, kernel, pads, dilation)
     else:
         return plain(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=faster, default=plain)
@@ -105,6 +108,29 @@ def conv_by_matmul(x: Array, kernel: Array, pads: Pads) -> Array:
     windows = [x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)]
     rows = jnp.concatenate(windows, axis=-1)  # b h w kh*kw*c
     return jnp.einsum('bhwc,cm->bhwm', rows, kernel.reshape(kh * kw * c, m))
+
+
+def conv_by_taps(x: Array, kernel: Array, pads: Pads, dilation: int) -> Array:
+    """Each tap times the part of the image that it sees, summed in float32.
+
+    Taps far from the centre of a wide atrous kernel lie beyond the border more often than not:
+    61 % of them in DeepLab's 3x3 with a dilation of 18 on a 32x32 map. XLA multiplies the zeros.
+    """
+    (b, h, w, _), (kh, kw, _, m) = x.shape, kernel.shape
+    oh, ow = (
+        n + sum(p) - (k - 1) * dilation for n, p, k in zip((h, w), pads, (kh, kw), strict=True)
+    )
+    y = jnp.zeros((b, oh, ow, m), jnp.float32)
+    for i, j in np.ndindex(kh, kw):
+        down, right = i * dilation - pads[0][0], j * dilation - pads[1][0]  # from output to input
+        rows, columns = (max(0, -down), min(oh, h - down)), (max(0, -right), min(ow, w - right))
+        if rows[0] >= rows[1] or columns[0] >= columns[1]:
+            continue
+        seen = x[:, rows[0] + down : rows[1] + down, columns[0] + right : columns[1] + right]
+        part = jnp.einsum('bhwc,cm->bhwm', seen, kernel[i, j], preferred_element_type=jnp.float32)
+        around = (rows[0], oh - rows[1]), (columns[0], ow - columns[1])
+        y += jnp.pad(part, ((0, 0), *around, (0, 0)))
+    return y.astype(x.dtype)
 
 
 def conv_cost(

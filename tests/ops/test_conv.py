@@ -8,6 +8,7 @@ from jax import lax
 from jax.test_util import check_grads
 
 from segjax import ops
+from segjax.ops.conv import conv_by_taps, lax_conv
 
 
 def _normal(*shape, seed=0):
@@ -129,6 +130,35 @@ def test_one_by_one_conv_computes_in_bfloat16():
     y = ops.conv(jnp.asarray(x, jnp.bfloat16), jnp.asarray(k, jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(y.astype(jnp.float32), x @ k[0, 0], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    'kernel, pads, dilation',
+    [
+        ((3, 3), ((4, 4), (4, 4)), 4),
+        ((3, 3), ((6, 6), (6, 6)), 6),  # on six rows: those of the middle tap are all there is
+        ((2, 3), ((1, 4), (0, 9)), 3),
+        ((3, 1), ((2, 2), (1, 0)), 1),
+    ],
+)
+def test_taps_give_the_definition_and_its_gradients(kernel, pads, dilation):
+    x, k = jnp.asarray(_normal(2, 6, 7, 3)), jnp.asarray(_normal(*kernel, 3, 5, seed=1))
+    plain = lambda x, k: lax_conv(x, k, 1, pads, dilation, 1)
+    y, vjp = jax.vjp(lambda x, k: conv_by_taps(x, k, pads, dilation), x, k)
+    expected, expected_vjp = jax.vjp(plain, x, k)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    for found, gradient in zip(vjp(jnp.cos(y)), expected_vjp(jnp.cos(y)), strict=True):
+        np.testing.assert_allclose(found, gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_wide_dilation_is_computed_by_taps_on_a_cpu():
+    k = jnp.asarray(_normal(3, 3, 2, 4))
+    program = lambda side: jax.jit(lambda x: ops.conv(x, k, dilation=6)).lower(
+        jax.ShapeDtypeStruct((1, side, side, 2), jnp.float32)
+    )
+    assert ' convolution(' not in program(17).compile().as_text()
+    assert ' convolution(' in program(18).compile().as_text()
 
 
 def test_transposed_two_by_two_by_hand():
