@@ -140,7 +140,8 @@ def inside_components(prediction: np.ndarray) -> np.ndarray:
     nearest = ndimage.distance_transform_edt(
         parts == 0, return_distances=False, return_indices=True
     )
-    return np.where(prediction > 0, parts[tuple(nearest)], 0)
+    rows, columns = np.asarray(nearest)
+    return np.where(prediction > 0, parts[rows, columns], 0)
 
 
 class ComponentScores(RowScores):
