@@ -1,7 +1,6 @@
 """Runs an experiment: python launch.py --exp=NAME [--mode=MODE] [--field=value ...].
 
-Exit codes: 0 done, 2 the user's mistake, 3 some files unreadable, 75 resumable, 1 anything else.
-"""
+Exit codes: 0 done, 2 the user's mistake, 3 some files unreadable, 75 resumable, 1 anything else."""
 
 import ast
 import importlib.util
@@ -9,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from segjax import commandline
+from segjax import commandline, grid
 from segjax.types import UserError
 
 EXPERIMENTS = Path(__file__).resolve().parent / 'experiments'
@@ -57,7 +56,8 @@ def run(argv: list[str], experiments: Path) -> int:
         print(f'segjax: {options.mode} {options.exp}', flush=True)  # before the seconds JAX takes
         experiment = load_experiment(experiments, options.exp) if options.exp else None
         if 'help' not in words:
-            experiment, options = commandline.configure(experiment, options, fields)
+            sweep = getattr(sys.modules.get(f'experiments.{options.exp}'), 'sweep', list)
+            experiment, options = grid.configure(experiment, sweep, options, fields)
             return importlib.import_module(f'segjax.modes.{options.mode}').run(experiment, options)
         commandline.print_help(experiment, options)
     return 0

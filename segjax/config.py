@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from segjax.types import UserError
 
 # segjax/modes/NAME.py
-Mode = Literal['train', 'eval', 'summary', 'check_data', 'benchmark', 'compare', 'doctor']
+Mode = Literal['train', 'eval', 'sweep', 'summary', 'check_data', 'benchmark', 'compare', 'doctor']
 
 CACHE = Path('~/.cache/segjax')
 
@@ -54,6 +54,12 @@ class RunOptions:
     """Which checkpoint to evaluate: best, latest or a step."""
     runs: tuple[str, ...] = ()
     """compare: the run directories to draw side by side, as in --runs=A,B,C."""
+    arms: tuple[str, ...] = ()
+    """sweep: these arms alone, in this order; the first is the control. Empty: all."""
+    from_runs: bool = False
+    """sweep: draw table and plots again from what was measured; nothing is trained."""
+    prune: int = 0
+    """eval: the network that pruning leaves of a U-Net++, 1 to 4 for L1 to L4. 0: the whole."""
     raw_dir: Path = dataclasses.field(
         default_factory=lambda: _folder('SEGJAX_RAW_DIR', CACHE / 'raw')
     )

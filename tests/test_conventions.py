@@ -34,8 +34,10 @@ ROOMS = {
     | {'config', 'files', 'optim', 'visualize', 'pretrained'},
 }
 ROOMS['export'] = ROOMS['evaluate'] | {'pretrained'}
-ROOMS['modes'] = ROOMS['train'] | {'train', 'export'}
+ROOMS['ablation'] = ROOMS['train'] | {'train'}
+ROOMS['modes'] = ROOMS['ablation'] | {'ablation', 'export'}
 ROOMS['commandline'] = ROOMS['modes'] | {'modes'}
+ROOMS['grid'] = ROOMS['commandline'] | {'commandline'}
 ROOMS['tools'] = ROOMS['modes'] | {'modes'}
 ROOMS['__init__'] = ROOMS['train'] | {'train'}
 

@@ -1,8 +1,13 @@
-"""--mode=eval: evaluate a checkpoint of a run, or any weights."""
+"""--mode=eval: evaluate a checkpoint of a run, or any weights.
+
+With --prune=2 the network that pruning leaves of a U-Net++ is evaluated, and written as a smaller
+model/ folder beside its numbers, in eval_L2/.
+"""
 
 from __future__ import annotations
 
 from segjax import processes
+from segjax.ablation.levels import at_depth
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation
@@ -13,6 +18,7 @@ from segjax.train.compilations import watch_compilations
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.memory import explain_out_of_memory
+from segjax.train.model_folder import write_model_folder
 from segjax.train.rundir import output_folder, write_json
 from segjax.train.state import TrainState
 from segjax.train.writers import plain
@@ -37,19 +43,31 @@ def run(experiment: Experiment, options: RunOptions) -> int:
 
         state = processes.from_first(read, like=job.abstract_state())
         screen.facts({'weights': origin})
+        if options.prune:
+            job, state = _pruned(job, state, options.prune)
+            opening.describe_job(screen, job)
         devices = job.parallel.num_devices
         with watch_compilations(screen.warn), explain_out_of_memory(experiment, devices):
             found = job.evaluate(state, samples=6 if options.pictures else 0)
         report.class_table(screen, job, found, step=int(state.step))
         screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
-        folder = processes.on_first(lambda: _write(job, found, int(state.step), origin, options))
+        folder = processes.on_first(lambda: _write(job, found, state, origin, options))
         screen.facts({'written to': folder})
     return 0
 
 
-def _write(job: Job, found: Evaluation, step: int, origin: str, options: RunOptions) -> str:
-    """Write eval.json and pictures; the folder."""
-    folder = output_folder(options, 'eval')
+def _pruned(job: Job, state: TrainState, depth: int) -> tuple[Job, TrainState]:
+    """The job of the pruned network, and its state."""
+    job, variables = at_depth(job, state.variables, depth)
+    return job, job.state_of(dict(variables))._replace(step=state.step)
+
+
+def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options: RunOptions) -> str:
+    """Write eval.json and pictures, of a pruned network its model, too; the folder."""
+    folder = output_folder(options, f'eval_L{options.prune}' if options.prune else 'eval')
+    step = int(state.step)
+    if options.prune:
+        write_model_folder(folder / 'model', job, state.variables, step=step)
     result = {
         'metrics': {job.experiment.eval.split: found.metrics},
         'iou': dict(zip(job.info.class_names, found.evaluator.confusion.iou, strict=True)),

@@ -94,7 +94,8 @@ def _metric_names(lines: Sequence[Line]) -> list[str]:
 # The three plots of progress.png
 
 
-def _style(axes: Axes, title: str, *, ylabel: str = '', xlabel: str = '') -> None:
+def style(axes: Axes, title: str, *, ylabel: str = '', xlabel: str = '') -> None:
+    """How the axes of all plots look: a bold title, a pale grid, no box."""
     axes.set_title(title, loc='left', fontsize=11, fontweight='bold', color=_INK)
     axes.set_xlabel(xlabel, fontsize=9, color=_SOFT)
     axes.set_ylabel(ylabel, fontsize=9, color=_SOFT)
@@ -119,7 +120,7 @@ def _say(axes: Axes, text: str) -> None:
 
 def _plot_loss(axes: Axes, lines: Sequence[Line], splits: Sequence[str]) -> None:
     """Training loss raw (faint) and smoothed over a twentieth of its points; the other splits."""
-    _style(axes, 'Loss', ylabel='loss')
+    style(axes, 'Loss', ylabel='loss')
     shown = [np.empty(0)]
     for color, split in zip(_COLORS, splits, strict=False):
         steps, values = _curve(lines, split, 'loss')
@@ -156,7 +157,7 @@ def _scale_loss(axes: Axes, low: float, high: float) -> None:
 def _plot_metrics(axes: Axes, lines: Sequence[Line], splits: Sequence[str]) -> None:
     """Metrics of the evaluated splits, each split with its own stroke; the best mean IoU marked."""
     evaluated = [split for split in splits if split != 'train']
-    _style(axes, f'Evaluation on {" and ".join(evaluated) or "val"}', xlabel='step')
+    style(axes, f'Evaluation on {" and ".join(evaluated) or "val"}', xlabel='step')
     for color, name in zip(_COLORS, _metric_names(lines), strict=False):
         for split, stroke in zip(evaluated, ('-', '--', ':'), strict=False):
             steps, values = _curve(lines, split, name)
@@ -194,7 +195,7 @@ def _mark_best(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str) ->
 
 
 def _plot_learning_rate(axes: Axes, lines: Sequence[Line]) -> None:
-    _style(axes, 'Learning rate', xlabel='step')
+    style(axes, 'Learning rate', xlabel='step')
     steps, values = _curve(lines, 'train', 'learning_rate')
     if not np.isfinite(values).any():
         return _say(axes, 'not recorded')
@@ -204,7 +205,8 @@ def _plot_learning_rate(axes: Axes, lines: Sequence[Line]) -> None:
     axes.yaxis.get_offset_text().set(fontsize=8, color=_SOFT)
 
 
-def _rendered(figure: Figure) -> np.ndarray:
+def rendered(figure: Figure) -> np.ndarray:
+    """The pixels of a figure, uint8 `h w 3`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -236,7 +238,7 @@ def progress_picture(lines: Sequence[Line], *, title: str = '') -> np.ndarray:
     _plot_loss(loss, lines, splits)
     _plot_learning_rate(rate, lines)
     _plot_metrics(metrics, lines, splits)
-    return _rendered(figure)
+    return rendered(figure)
 
 
 def progress_png(metrics_path: Path, out_path: Path, *, title: str = '') -> None:
@@ -275,4 +277,4 @@ def confusion_picture(confusion: np.ndarray, class_names: Sequence[str]) -> np.n
     for i, j in np.argwhere(share >= 0.005) if size <= 25 else ():
         color, percent = 'white' if share[i, j] > 0.55 else _INK, f'{100 * share[i, j]:.0f}'
         axes.text(j, i, percent, ha='center', va='center', fontsize=8, color=color)
-    return _rendered(figure)
+    return rendered(figure)

@@ -1,13 +1,16 @@
 """--mode=eval: the numbers of training again, to the last bit, from what it left on disk."""
 
+import dataclasses
 import json
 
 import pytest
 
 from segjax import config
 from segjax.config import RunOptions
+from segjax.models import UNetPlusPlus
 from segjax.modes import eval as evaluation
 from segjax.modes import train
+from segjax.tasks import Semantic
 from segjax.types import UserError
 
 
@@ -92,3 +95,27 @@ def test_a_missing_step_names_those_that_are_there(tiny, trained):
 def test_missing_weights_are_named(tiny, trained):
     with pytest.raises(UserError, match=r'nowhere\.safetensors'):
         evaluate(tiny, trained, weights='nowhere.safetensors')
+
+
+def test_a_pruned_network_predicts_as_its_head_and_is_smaller(tiny, tmp_path):
+    model = UNetPlusPlus(num_classes=6, widths=(2, 2, 2), depth=2, dropout=0.0)
+    deep = dataclasses.replace(tiny, model=model, task=Semantic(supervision='mean'))
+    assert train.run(deep, options(tmp_path / 'deep')) == 0
+    head = dataclasses.replace(deep, task=Semantic(supervision='mean', head='1'))
+    wanted = evaluate(head, tmp_path / 'deep')
+    assert evaluation.run(deep, options(tmp_path / 'deep', prune=1)) == 0
+    folder = tmp_path / 'deep/eval_L1'
+    found = read(folder / 'eval.json')
+    assert found['confusion'] == wanted['confusion']
+    assert found['metrics']['val']['loss'] == pytest.approx(wanted['metrics']['val']['loss'])
+    described = read(folder / 'model/model.json')
+    assert (described['model']['depth'], described['task']['head']) == (1, 'main')
+    size = lambda path: (path / 'model/model.safetensors').stat().st_size
+    assert size(folder) < size(tmp_path / 'deep')
+    with pytest.raises(UserError, match=r'can be pruned to 1\.\.2'):
+        evaluation.run(deep, options(tmp_path / 'deep', prune=3))
+
+
+def test_only_a_unetpp_is_pruned(tiny, trained):
+    with pytest.raises(UserError, match='--prune=1: only a U-Net'):
+        evaluate(tiny, trained, prune=1)

@@ -1,0 +1,1 @@
+"""Ablations: several arms, several seeds, one table."""

@@ -1,0 +1,87 @@
+"""From words to the arms of a sweep. Nothing is trained."""
+
+import dataclasses
+
+import pytest
+
+from segjax import commandline, grid
+from segjax.types import UserError
+from tests.test_commandline import BASE, Net
+
+
+def own_sweep():
+    yield 'plain', dataclasses.replace(BASE, model=Net(deep=False))
+    yield 'deep', BASE
+    yield 'fast', dataclasses.replace(BASE, lr=1.0)
+
+
+def configure(*argv, sweep=list):
+    words = commandline.split(['--exp=tiny', '--mode=sweep', *argv])
+    options, rest = commandline.parse_options(words)
+    return grid.configure(BASE, sweep, options, rest)
+
+
+def runs(*argv, sweep=list):
+    return [arm.run for arm in configure(*argv, sweep=sweep)[0]]
+
+
+def refusal(*argv, sweep=list):
+    with pytest.raises(UserError) as refused:
+        configure(*argv, sweep=sweep)
+    return str(refused.value)
+
+
+def test_a_grid_has_every_combination_seed_by_seed():
+    arms, _ = configure('--deep=true,false', '--lr=0.1,0.2')
+    assert [arm.name for arm in arms] == [
+        *('deep=true,lr=0.1', 'deep=true,lr=0.2', 'deep=false,lr=0.1', 'deep=false,lr=0.2'),
+    ]
+    assert [(a.experiment.model.deep, a.experiment.lr) for a in arms[1:3]] == [
+        *((True, 0.2), (False, 0.1)),
+    ]
+    assert runs('--deep=true,false', '--seed=0,1') == [
+        *('deep=true,seed=0', 'deep=false,seed=0', 'deep=true,seed=1', 'deep=false,seed=1'),
+    ]
+
+
+def test_a_tuple_is_given_several_times():
+    arms, _ = configure('--widths=4,8', '--widths=8,16', '--seed=2')
+    assert [(a.experiment.model.widths, a.seed) for a in arms] == [((4, 8), 2), ((8, 16), 2)]
+
+
+def test_seeds_alone_are_one_arm():
+    assert runs('--seed=5,6') == ['tiny,seed=5', 'tiny,seed=6']
+
+
+def test_sweep_is_taken_as_it_is_or_with_seeds():
+    assert runs(sweep=own_sweep) == ['plain,seed=0', 'deep,seed=0', 'fast,seed=0']
+    seeded = runs('--seed=1,2', '--arms=fast,plain', sweep=own_sweep)
+    assert seeded == ['fast,seed=1', 'plain,seed=1', 'fast,seed=2', 'plain,seed=2']
+
+
+def test_one_value_holds_for_all_arms_and_names_the_directory():
+    arms, options = configure('--lr=0.5', '--seed=1', sweep=own_sweep)
+    assert {arm.experiment.lr for arm in arms} == {0.5}
+    assert [arm.experiment.model.deep for arm in arms] == [False, True, True]
+    assert str(options.workdir) == 'runs/tiny/lr=0.5'
+    assert str(configure('--seed=1,2')[1].workdir) == 'runs/tiny'
+    assert str(configure('--seed=1', '--workdir=there')[1].workdir) == 'there'
+    assert str(configure('--head=1', '--seed=1,2')[1].workdir) == 'runs/tiny/head=1'
+
+
+def test_other_fields_with_several_values_take_the_place_of_sweep():
+    assert runs('--deep=true,false', sweep=own_sweep) == ['deep=true,seed=0', 'deep=false,seed=0']
+
+
+def test_mistakes_are_one_line():
+    assert 'has no sweep() of its own' in refusal()
+    assert 'has no sweep() of its own' in refusal('--lr=0.5')
+    assert '--deep takes true or false' in refusal('--deep=true,perhaps')
+    assert 'Did you mean plain?' in refusal('--arms=plane', sweep=own_sweep)
+    assert '--dep: no such field' in refusal('--dep=1,2')
+
+
+def test_other_modes_are_as_ever():
+    options, rest = commandline.parse_options(commandline.split(['--exp=tiny', '--lr=2']))
+    experiment, options = grid.configure(BASE, own_sweep, options, rest)
+    assert experiment.lr == 2 and str(options.workdir) == 'runs/tiny/lr=2.0'
