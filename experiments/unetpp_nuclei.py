@@ -2,6 +2,7 @@
 
     python launch.py --exp=unetpp_nuclei
     python launch.py --exp=unetpp_nuclei --deep_supervision=false
+    python launch.py --exp=unetpp_nuclei --mode=sweep
 
 The network is half as wide as the published one (Zhou et al., DLMIA 2018), with batch
 normalisation in place of dropout, so that it learns in minutes; the loss is the authors', half a
