@@ -1,6 +1,20 @@
 """U-Net on the membranes of ISBI 2012, sized for two CPU cores and 20 minutes.
 
-python launch.py --exp=unet_isbi
+    python launch.py --exp=unet_isbi
+
+Slices 0 to 17 train, 18 to 23 are val: a block, since neighbouring slices look alike. The
+challenge's own test labels are hidden, so nothing here compares with its table (U-Net: warping
+error .000353, Rand error .0382, pixel error .0611).
+
+The network is same-padded, normalised and a quarter as wide as the published one. Pictures are bent
+as in the paper (3x3 grid, 10 pixels), turned and mirrored. --separation=10 adds the paper's weight
+map; --orientations=7 averages over turned pictures, as the paper does. What the paper trained is
+(not run here)
+
+    --padding=valid --norm=none --widths=64,128,256,512,1024 --model.dropout=0.5 --crop=572,572
+    --margin=92 --train.batch_size=1 --separation=10 --orientations=7
+
+with stochastic gradient descent of momentum .99, at a rate that it does not tell.
 """
 
 from segjax.data.datasets.isbi2012 import Isbi2012
