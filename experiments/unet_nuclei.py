@@ -1,6 +1,10 @@
 """U-Net on the nuclei of the 2018 Data Science Bowl, sized for two CPU cores and 20 minutes.
 
-python launch.py --exp=unet_nuclei
+    python launch.py --exp=unet_nuclei
+
+Patches of 96 pixels are cut out of the pictures as they are, and pictures evaluated whole, at their
+own resolution. Each is normalised by itself, as the brightness of fluorescence varies tenfold. The
+split keeps look-alikes together and parts each modality (segjax/data/README.md).
 """
 
 from segjax.data.datasets.nuclei import Nuclei
@@ -29,6 +33,7 @@ def experiment() -> Experiment:
         train=TrainPipeline(
             batch_size=16,
             crop=(96, 96),
+            max_class_share=0.98,
             transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
         ),
         eval=EvalPipeline(batch_size=8, round_to=32),

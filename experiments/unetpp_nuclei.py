@@ -45,6 +45,7 @@ def experiment() -> Experiment:
         train=TrainPipeline(
             batch_size=16,
             crop=(96, 96),
+            max_class_share=0.98,
             transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
         ),
         eval=EvalPipeline(batch_size=8, round_to=64),
