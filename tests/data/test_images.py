@@ -198,3 +198,18 @@ def test_reading_warns_of_nothing():
         image = Image.open(io.BytesIO(palette_picture(GRAY)))
         clear = encode(image, transparency=b'\x00\x80\xff')
         np.testing.assert_array_equal(read_image(clear), read_image(palette_picture(GRAY)))
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+def test_a_page_of_a_stack_keeps_its_values(tmp_path, dtype):
+    stack = (np.arange(3 * 4 * 5).reshape(3, 4, 5) * 4).astype(dtype)
+    first, *others = (Image.fromarray(page) for page in stack)
+    first.save(tmp_path / 'stack.tif', save_all=True, append_images=others)
+    assert images.count_pages(tmp_path / 'stack.tif') == 3
+    page = images.read_image(images.read_page(tmp_path / 'stack.tif', 2), channels=1)
+    np.testing.assert_array_equal(page[..., 0], stack[2])
+    assert page.dtype == dtype
+    with pytest.raises(UserError, match=r'stack\.tif, picture 3: cannot be read'):
+        images.read_page(tmp_path / 'stack.tif', 3)
+    with pytest.raises(UserError, match='two-dimensional'):
+        images.read_image(tmp_path / 'stack.tif')
