@@ -63,15 +63,16 @@ def evaluate(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """The five metrics (file head) of a stack of slices.
 
     Args:
-      labels: `d h w`, 0 = membrane, anything else = cell.
-      probabilities: `d h w` of being cell.
+      labels: `d h w`, or a slice `h w`; 0 = membrane, anything else = cell.
+      probabilities: of being cell, of the same shape.
 
     Raises:
-      ValueError: the shapes differ, or are no stack.
+      ValueError: the shapes differ, or are neither.
     """
-    if labels.shape != probabilities.shape or labels.ndim != 3 or not labels.size:
+    if labels.shape != probabilities.shape or labels.ndim not in (2, 3) or not labels.size:
         raise ValueError(f'stacks d h w, not {labels.shape} and {probabilities.shape}')
-    cells, values = labels > 0, probabilities.astype(np.float64)
+    shape = (-1, *labels.shape[-2:])
+    cells, values = (labels > 0).reshape(shape), probabilities.astype(np.float64).reshape(shape)
     ten, eleven = thresholds(10), thresholds(11)
     wrong = [
         sum(warping.splits_and_mergers(c, v, t) for c, v in zip(cells, values, strict=True))

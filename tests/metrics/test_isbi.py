@@ -124,7 +124,7 @@ def test_float32_would_compare_otherwise():
 
 
 @pytest.mark.parametrize(
-    ('labels', 'probabilities'), [((2, 8, 8), (2, 8, 9)), ((8, 8), (8, 8)), ((0, 8, 8),) * 2]
+    ('labels', 'probabilities'), [((2, 8, 8), (2, 8, 9)), ((64,), (64,)), ((0, 8, 8),) * 2]
 )
 def test_other_shapes_are_refused(labels, probabilities):
     with pytest.raises(ValueError, match='stacks d h w'):
@@ -201,6 +201,11 @@ def test_thinned_cells_are_parted_by_lines_that_touch_two():
         steps = ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
         near = {int(after[p]) for p in steps if 0 <= p[0] < 32 and 0 <= p[1] < 32} - {0}
         assert len(near) != 1
+
+
+def test_a_slice_is_a_stack_of_one():
+    labels, probabilities = stacks('shift3')
+    assert isbi.evaluate(labels[0], probabilities[0]) == isbi.evaluate(labels, probabilities)
 
 
 def test_the_order_of_slices_does_not_matter():
