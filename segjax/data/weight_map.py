@@ -58,7 +58,7 @@ def two_distances(objects: np.ndarray, reach: float) -> tuple[np.ndarray, np.nda
         if box is None:
             continue
         window = tuple(slice(max(side.start - margin, 0), side.stop + margin) for side in box)
-        distance = ndimage.distance_transform_edt(objects[window] != number)
+        distance = np.asarray(ndimage.distance_transform_edt(objects[window] != number))
         second[window] = np.minimum(second[window], np.maximum(nearest[window], distance))
         nearest[window] = np.minimum(nearest[window], distance)
     return nearest, second

@@ -14,15 +14,14 @@ import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-THRESHOLDS = tuple(k / 100 for k in range(50, 100, 5))  # of the IoU: 0.5, 0.55, .. 0.95
+from segjax.metrics.components import find_components
 
-_FOUR = ndimage.generate_binary_structure(2, 1)
-_EIGHT = ndimage.generate_binary_structure(2, 2)
+THRESHOLDS = tuple(k / 100 for k in range(50, 100, 5))  # of the IoU: 0.5, 0.55, .. 0.95
 
 
 def label_components(mask: np.ndarray, *, connectivity: Literal[4, 8] = 4) -> np.ndarray:
     """The connected parts of a mask `h w` bool, numbered from 1; int32."""
-    return ndimage.label(mask, _FOUR if connectivity == 4 else _EIGHT)[0]
+    return find_components(mask, connectivity=connectivity)[0]
 
 
 def watershed(mask: np.ndarray, *, radius: int = 5, smoothing: float = 1.0) -> np.ndarray:
@@ -39,10 +38,10 @@ def watershed(mask: np.ndarray, *, radius: int = 5, smoothing: float = 1.0) -> n
     distance = ndimage.distance_transform_edt(np.pad(mask, 1))  # beyond the border is background
     distance = ndimage.gaussian_filter(distance, smoothing)[1:-1, 1:-1]
     peaks = mask & (distance == ndimage.maximum_filter(distance, size=2 * radius + 1))
-    seeds, number = ndimage.label(peaks, _EIGHT)
-    parts, _ = ndimage.label(mask, _FOUR)
+    seeds, number = find_components(peaks, connectivity=8)
+    parts, _ = find_components(mask)
     without = mask & ~np.isin(parts, parts[peaks])
-    seeds[without] = number + ndimage.label(without, _FOUR)[0][without]
+    seeds[without] = number + find_components(without)[0][without]
     return np.maximum(_flood(np.where(mask, seeds, -1), distance), 0).astype(np.int32)
 
 

@@ -13,14 +13,16 @@ from collections import deque
 import numpy as np
 from scipy import ndimage
 
+from segjax.metrics.components import find_components
+
 
 def contingency(label: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Pixels of each labelled cell in each proposed cell; column 0 is the proposed membrane.
 
     Cells are the 4-connected components of the two masks `h w` bool.
     """
-    a, num_a = ndimage.label(label)
-    b, num_b = ndimage.label(cells)
+    a, num_a = find_components(label)
+    b, num_b = find_components(cells)
     number = a[label].astype(np.int64) * (num_b + 1) + b[label]
     counts = np.bincount(number, minlength=(num_a + 1) * (num_b + 1))
     return counts.reshape(num_a + 1, num_b + 1)[1:]
@@ -75,7 +77,7 @@ def thin(cells: np.ndarray) -> np.ndarray:
         return np.ones_like(cells)
     h, w = cells.shape
     x, y = np.nonzero((ndimage.binary_dilation(cells) & ~cells).T)
-    basins = np.pad(np.where(cells, ndimage.label(cells)[0], _OPEN), 1, constant_values=_LINE)
+    basins = np.pad(np.where(cells, find_components(cells)[0], _OPEN), 1, constant_values=_LINE)
     flooded = _flood(basins.ravel().tolist(), ((y + 1) * (w + 2) + x + 1).tolist(), w + 2)
     return (np.array(flooded).reshape(h + 2, w + 2) > 0)[1:-1, 1:-1]
 

@@ -12,23 +12,24 @@ error is an upper bound, and a wall that has to move by several pixels may not a
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import ndimage
+
+from segjax.metrics.components import find_components
 
 NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))  # (dy, dx)
 KINDS = ('merge', 'split', 'hole_addition', 'hole_deletion', 'object_addition', 'object_deletion')
 
 _MERGE, _SPLIT, _HOLE_ADDITION, _HOLE_DELETION, _OBJECT_ADDITION, _OBJECT_DELETION = range(6)
-_FOUR = ndimage.generate_binary_structure(2, 1)
-_EIGHT = ndimage.generate_binary_structure(2, 2)
 
 
-def _count_at_center(around: np.ndarray, structure: np.ndarray, adjacent: np.ndarray) -> int:
-    """Components of a 3x3 neighbourhood without its centre that the centre touches."""
-    labels, _ = ndimage.label(around, structure)
-    return len(set(labels[around & adjacent].tolist()))
+def _count_at_center(around: np.ndarray, connectivity: Literal[4, 8]) -> int:
+    """Components of a 3x3 neighbourhood, its centre not among them, that the centre touches."""
+    labels, _ = find_components(around, connectivity=connectivity)
+    touched = labels[[0, 1, 1, 2], [1, 0, 2, 1]] if connectivity == 4 else labels
+    return len(set(touched[touched > 0].tolist()))
 
 
 @functools.cache
@@ -37,7 +38,7 @@ def cells_at_center() -> np.ndarray:
 
     Bit b of a neighbourhood's number is its pixel NEIGHBOURS[b].
     """
-    return np.array([_count_at_center(around, _FOUR, _FOUR) for around in _neighbourhoods()])
+    return np.array([_count_at_center(around, 4) for around in _neighbourhoods()])
 
 
 @functools.cache
@@ -45,7 +46,7 @@ def simple_points() -> np.ndarray:
     """Whether a pixel is simple, by its neighbourhood: `T4(cell) = 1 and T8(membrane) = 1`."""
     center = np.zeros((3, 3), bool)
     center[1, 1] = True
-    outer = [_count_at_center(~around & ~center, _EIGHT, _EIGHT) for around in _neighbourhoods()]
+    outer = [_count_at_center(~around & ~center, 8) for around in _neighbourhoods()]
     return (cells_at_center() == 1) & (np.array(outer) == 1)
 
 
@@ -63,10 +64,10 @@ def _numbers(cells: np.ndarray) -> np.ndarray:
     """The number of each pixel's neighbourhood; beyond the border is membrane."""
     h, w = cells.shape
     padded = np.pad(cells, 1).astype(np.int64)
-    return sum(
-        padded[1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w] << bit
-        for bit, (dy, dx) in enumerate(NEIGHBOURS)
-    )
+    numbers = np.zeros((h, w), np.int64)
+    for bit, (dy, dx) in enumerate(NEIGHBOURS):
+        numbers |= padded[1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w] << bit
+    return numbers
 
 
 def warp(label: np.ndarray, probability: np.ndarray, threshold: float) -> np.ndarray:
@@ -134,7 +135,7 @@ def _is_split(labels: np.ndarray, boxes: list, y: int, x: int) -> bool:
     inside = labels[rows, columns] == cell
     y, x = y - rows.start, x - columns.start
     inside[y, x] = False
-    parts, _ = ndimage.label(inside, _FOUR)
+    parts, _ = find_components(inside)
     around = parts[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
     return len(np.unique(around[around > 0])) > 1
 
@@ -145,7 +146,7 @@ def classify(warped: np.ndarray, target: np.ndarray) -> Mismatches:
     It follows from the components of the warped label among the 8 neighbours, the membrane being
     one of them, and from whether the pixel is cell or membrane in the warped label.
     """
-    labels, _ = ndimage.label(warped, _FOUR)
+    labels, _ = find_components(warped)
     y, x = np.nonzero(warped != target)
     padded = np.pad(labels, 1, constant_values=-1)  # -1 beyond the border: no component
     around = np.sort(np.stack([padded[1 + y + dy, 1 + x + dx] for dy, dx in NEIGHBOURS]), axis=0)
@@ -173,8 +174,8 @@ def count_clusters(found: Mismatches, size: tuple[int, int]) -> np.ndarray:
     for kind in range(len(KINDS)):
         at = np.zeros(size, bool)
         at[found.y[found.kind == kind], found.x[found.kind == kind]] = True
-        structure = _EIGHT if kind in (_MERGE, _HOLE_ADDITION) else _FOUR
-        counts.append(ndimage.label(at, structure)[1])
+        connectivity = 8 if kind in (_MERGE, _HOLE_ADDITION) else 4
+        counts.append(find_components(at, connectivity=connectivity)[1])
     return np.array(counts)
 
 
