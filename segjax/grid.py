@@ -1,8 +1,9 @@
 """--mode=sweep: what was typed becomes arms.
 
 A field may be given several values: `--deep_supervision=true,false`. A tuple, whose own values
-have commas, is given several times: `--widths=8,16 --widths=16,32`. Seeds multiply everything; any
-other field with several values makes a grid of the experiment in the place of its own sweep().
+have commas, is given several times: `--widths=8,16 --widths=16,32`. Seeds and folds repeat every
+arm, with `--folds=5` alone all folds; any other field with several values makes a grid of the
+experiment in the place of its own sweep(). Whole numbers may be given as `--seed=0..4`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,20 @@ from segjax.commandline import Argument, Override
 from segjax.config import RunOptions
 from segjax.types import UserError
 
+REPEATED = (('seed',), ('fold',))
 Pairs = Sequence[tuple[str, Any]]  # what sweep() yields: names and experiments
+
+
+def _split(text: str) -> list[str]:
+    """'0..2,7' as 0, 1, 2, 7."""
+    words = []
+    for word in text.split(','):
+        first, dots, last = word.partition('..')
+        if dots and first.isdecimal() and last.isdecimal():
+            words += map(str, range(int(first), int(last) + 1))
+        else:
+            words.append(word)
+    return words
 
 
 def _choices(experiment: Any, arguments: Sequence[Argument]) -> list[list[Override]]:
@@ -28,7 +42,7 @@ def _choices(experiment: Any, arguments: Sequence[Argument]) -> list[list[Overri
     for name, texts in arguments:
         paths = commandline.resolve(name, leaves)
         whole = isinstance(leaves[paths[0]].value, tuple)
-        words = [texts] if whole else [(word,) for text in texts for word in text.split(',')]
+        words = [texts] if whole else [(word,) for text in texts for word in _split(text)]
         for word in words or [()]:
             (override,) = commandline.overrides(experiment, [Argument(name, word)])
             if override not in (known := found.setdefault(paths, [])):
@@ -36,8 +50,9 @@ def _choices(experiment: Any, arguments: Sequence[Argument]) -> list[list[Overri
     return list(found.values())
 
 
-def _is_seed(choice: list[Override]) -> bool:
-    return choice[0].paths == ('seed',)
+def _repeats(choice: list[Override]) -> bool:
+    """Whether the values repeat an arm and make no other one."""
+    return choice[0].paths in REPEATED
 
 
 def _overridden(pairs: Pairs, arguments: Sequence[Argument]) -> Pairs:
@@ -70,26 +85,33 @@ def _chosen(pairs: Pairs, names: Sequence[str]) -> Pairs:
     return [(name, e) for wanted in names for name, e in pairs if name == wanted] or pairs
 
 
-def _seeded(pairs: Pairs, seeds: Sequence[int]) -> list[Arm]:
-    """Every arm with every seed, seed by seed; without seeds, as the experiments say."""
-    if not seeds:
-        return [Arm(name, experiment) for name, experiment in pairs]
-    reseeded = lambda experiment, seed: dataclasses.replace(experiment, seed=seed)
-    return [Arm(name, reseeded(e, seed)) for seed in seeds for name, e in dict(pairs).items()]
+def _repeated(pairs: Pairs, seeds: Sequence[int], folds: Sequence[int]) -> list[Arm]:
+    """Every arm with every seed, seed by seed, and every fold.
+
+    Without seeds those of the experiments; without folds all that there are.
+    """
+    if seeds:
+        named = dict(pairs).items()
+        pairs = [(name, dataclasses.replace(e, seed=s)) for s in seeds for name, e in named]
+    return [
+        Arm(name, dataclasses.replace(experiment, fold=fold))
+        for name, experiment in pairs
+        for fold in folds or range(experiment.folds) or [experiment.fold]
+    ]
 
 
 def _arms(
     experiment: Any, pairs: Pairs, options: RunOptions, arguments: Sequence[Argument]
 ) -> tuple[list[Arm], RunOptions]:
     choices = _choices(experiment, arguments)
-    seeds = [override.values[0] for c in choices if _is_seed(c) for override in c]
-    varied = [c for c in choices if len(c) > 1 and not _is_seed(c)]
-    fixed = [c[0] for c in choices if len(c) == 1 and not _is_seed(c)]
+    seeds, folds = ([it.values[0] for c in choices for it in c if it.paths == p] for p in REPEATED)
+    varied = [c for c in choices if len(c) > 1 and not _repeats(c)]
+    fixed = [c[0] for c in choices if len(c) == 1 and not _repeats(c)]
     if pairs and not varied:
         leaves = config.leaves(experiment)
-        others = [it for it in arguments if commandline.resolve(it.name, leaves) != ('seed',)]
+        others = [it for it in arguments if commandline.resolve(it.name, leaves) not in REPEATED]
         pairs = _overridden(pairs, others)
-    elif varied or seeds:
+    elif varied or seeds or any(change.paths == ('folds',) for change in fixed):
         base = commandline.apply(experiment, fixed)
         pairs = _grid(base, varied) if varied else [(options.exp, base)]
     else:
@@ -101,7 +123,7 @@ def _arms(
         trained = dataclasses.replace(options, mode='train')
         workdir = commandline.find_workdir(experiment, trained, fixed)
         options = dataclasses.replace(options, workdir=workdir)
-    return _seeded(_chosen(pairs, options.arms), seeds), options
+    return _repeated(_chosen(pairs, options.arms), seeds, folds), options
 
 
 def configure(

@@ -6,7 +6,16 @@ import pytest
 
 from segjax import commandline, grid
 from segjax.types import UserError
-from tests.test_commandline import BASE, Net
+from tests.test_commandline import Experiment, Net
+
+
+@dataclasses.dataclass(frozen=True)
+class Folded(Experiment):
+    folds: int = 0
+    fold: int = 0
+
+
+BASE = Folded(model=Net())
 
 
 def own_sweep():
@@ -42,6 +51,18 @@ def test_a_grid_has_every_combination_seed_by_seed():
     assert runs('--deep=true,false', '--seed=0,1') == [
         *('deep=true,seed=0', 'deep=false,seed=0', 'deep=true,seed=1', 'deep=false,seed=1'),
     ]
+
+
+def test_folds_repeat_an_arm():
+    assert runs('--folds=2') == ['tiny,seed=0,fold=0', 'tiny,seed=0,fold=1']
+    assert runs('--folds=5', '--fold=3', sweep=own_sweep)[0] == 'plain,seed=0,fold=3'
+    arms, options = configure('--folds=3', '--fold=0..2', '--seed=1,2', '--deep=true,false')
+    assert len(arms) == 3 * 2 * 2 and arms[1].run == 'deep=true,seed=1,fold=1'
+    assert str(options.workdir) == 'runs/tiny/folds=3'
+
+
+def test_a_range_of_whole_numbers():
+    assert runs('--seed=0..2,7') == [f'tiny,seed={s}' for s in (0, 1, 2, 7)]
 
 
 def test_a_tuple_is_given_several_times():

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Arm(NamedTuple):
-    """One training. Arms of one name differ in their seed alone.
+    """One training. Arms of one name differ in their seed and fold alone.
 
     With one seed, parameters of the same path and shape begin with the same values in every arm
     (Flax draws them by path), and every arm sees the same images in the same order, augmented alike
@@ -27,4 +27,5 @@ class Arm(NamedTuple):
     @property
     def run(self) -> str:
         """The name of its run directory."""
-        return f'{self.name},seed={self.seed}'
+        fold = f',fold={self.experiment.fold}' if self.experiment.folds else ''
+        return f'{self.name},seed={self.seed}{fold}'

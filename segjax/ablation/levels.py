@@ -10,10 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from segjax.evaluate import SemanticEvaluation
 from segjax.models import UNetPlusPlus
 from segjax.models.unetplusplus import prune
-from segjax.train.experiment import Experiment
 from segjax.train.job import Job
 from segjax.types import UserError
 
@@ -33,20 +31,7 @@ def at_depth(job: Job, variables: Variables, depth: int) -> tuple[Job, Variables
         )
     model, variables = prune(model, variables, depth)
     task = dataclasses.replace(job.experiment.task, head='main')
-    return with_network(job, dataclasses.replace(job.experiment, model=model, task=task)), variables
-
-
-def with_network(job: Job, experiment: Experiment) -> Job:
-    """The job on the same data with another model or task."""
-    evaluation = SemanticEvaluation(
-        experiment.model,
-        experiment.task,
-        mean=job.mean,
-        std=job.std,
-        num_classes=len(job.info.class_names),
-        source=job.eval_source,
-    )
-    return dataclasses.replace(job, experiment=experiment, evaluation=evaluation)
+    return job.with_network(dataclasses.replace(job.experiment, model=model, task=task)), variables
 
 
 def _num_supervised(job: Job) -> int:
@@ -72,8 +57,8 @@ def levels(job: Job, variables: Variables) -> dict[str, tuple[Job, Variables]]:
     have one.
     """
     e, number = job.experiment, _num_supervised(job)
-    predicting = lambda head: with_network(
-        job, dataclasses.replace(e, task=dataclasses.replace(e.task, head=head))
+    predicting = lambda head: job.with_network(
+        dataclasses.replace(e, task=dataclasses.replace(e.task, head=head))
     )
     if number == 1:
         return {main_level(e.model): (job, variables)}

@@ -13,7 +13,7 @@ import numpy as np
 
 from segjax import ops
 from segjax.ablation.arm import Arm
-from segjax.ablation.levels import Variables, levels, main_level, with_network
+from segjax.ablation.levels import Variables, levels, main_level
 from segjax.evaluate import Sample
 from segjax.layers.cost import layer_costs
 from segjax.train.job import Job
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 class Measured(NamedTuple):
     """Of one training."""
 
-    rows: list[Row]  # a level and an image each: arm, seed, level, image, group, iou, dice
+    rows: list[Row]  # a level and an image each: arm, seed, fold, level, image, group, iou, dice
     samples: list[Sample]  # some images with what the whole network made of them
 
 
@@ -37,7 +37,7 @@ def measure(arm: Arm, job: Job, variables: Variables) -> Measured:
     rows, samples = [], []
     for level, (there, own) in levels(job, variables).items():
         task = dataclasses.replace(there.experiment.task, scores=('image',))
-        there = with_network(there, dataclasses.replace(there.experiment, task=task))
+        there = there.with_network(dataclasses.replace(there.experiment, task=task))
         ids = there.experiment.eval.indices(there.eval_source)
         wanted = [ids[i * len(ids) // NUM_PICTURES] for i in range(NUM_PICTURES)]
         shown = frozenset(wanted) if level == main_level(job.experiment.model) else frozenset()
@@ -48,6 +48,7 @@ def measure(arm: Arm, job: Job, variables: Variables) -> Measured:
             {
                 'arm': arm.name,
                 'seed': arm.seed,
+                'fold': arm.experiment.fold,
                 'level': level,
                 'image': there.eval_source.name(i),
                 'group': there.eval_source.group(i),

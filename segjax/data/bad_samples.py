@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from segjax.types import UserError
 
@@ -32,6 +32,11 @@ class BadSamples:
 
     def __contains__(self, index: int) -> bool:
         return index in self._found
+
+    def part(self, indices: Sequence[int]) -> BadSamples:
+        """Those known among some of the samples, numbered as they stand in `indices`."""
+        known = {i: self[index] for i, index in enumerate(indices) if index in self}
+        return BadSamples(self._limit, known)
 
     @property
     def may_be_replaced(self) -> bool:

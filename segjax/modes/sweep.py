@@ -144,10 +144,10 @@ class _Sweep:
 
     def draw(self) -> None:
         """Table and plots, from what was gathered."""
-        runs = {(arm.name, arm.seed) for arm in self.arms}
-        rows = _read_rows(self.folder / 'runs.jsonl')
-        rows = [row for row in rows if (row['arm'], row['seed']) in runs]
-        if missing := runs - {(row['arm'], row['seed']) for row in rows}:
+        runs = {(arm.name, arm.seed, arm.experiment.fold) for arm in self.arms}
+        run = lambda row: (row['arm'], row['seed'], row['fold'])
+        rows = [row for row in _read_rows(self.folder / 'runs.jsonl') if run(row) in runs]
+        if missing := runs - {run(row) for row in rows}:
             raise UserError(
                 f'{self.folder / "runs.jsonl"} has not all runs of this sweep, for one not '
                 f'{min(missing)}; leave out --from_runs.'

@@ -29,6 +29,10 @@ class Experiment:
       seed: of the initial values, the order of the data, augmentation and dropout.
       accumulate: the gradient of a batch is accumulated from so many microbatches, one after
         another; they need the memory of one, and batch normalisation sees only one at a time.
+      folds: cross-validation for small data: the training split is cut into so many blocks of
+        neighbouring images, block number `fold` is evaluated in place of `eval.split`, the others
+        train. 0: the splits are what they are.
+      fold: counted from 0.
     """
 
     model: nn.Module
@@ -41,6 +45,8 @@ class Experiment:
     eval_every: int = dataclasses.field(default=500, metadata={'compared': False})
     seed: int = 0
     accumulate: int = 1
+    folds: int = 0
+    fold: int = 0
 
 
 def bind(experiment: Experiment, info: Info) -> Experiment:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from segjax import processes
-from segjax.data import normalize
+from segjax.data import folds, normalize
 from segjax.data.dataset import Info, Roots, Source
 from segjax.data.pipeline import load_readable
 from segjax.evaluate import Evaluation, Inference, SemanticEvaluation
@@ -75,6 +75,12 @@ class Job:
     def abstract_state(self) -> TrainState:
         """Its shapes and dtypes; nothing is computed."""
         return jax.eval_shape(self._make_state)
+
+    def with_network(self, experiment: Experiment) -> Job:
+        """The job on the same data, with another model or task."""
+        statistics = self.mean, self.std
+        evaluation = _make_evaluation(experiment, self.info, self.eval_source, statistics)
+        return dataclasses.replace(self, experiment=experiment, evaluation=evaluation)
 
     def _make_state(self) -> TrainState:
         e = self.experiment
@@ -167,6 +173,40 @@ def _check_criterion(experiment: Experiment, kind: str) -> None:
         )
 
 
+def _sources(experiment: Experiment, roots: Roots) -> tuple[Source, Source]:
+    """What is trained on, and what is evaluated. Raises UserError when either is empty."""
+    e = experiment
+    train_source = e.dataset.source(e.train.split, roots)
+    if e.folds:
+        return folds.cut(train_source, folds=e.folds, fold=e.fold)
+    eval_source = e.dataset.source(e.eval.split, roots)
+    for pipeline, source in ((e.train, train_source), (e.eval, eval_source)):
+        if not len(source):
+            raise UserError(f'the split {pipeline.split!r} has no images')
+    return train_source, eval_source
+
+
+def _make_evaluation(
+    experiment: Experiment,
+    info: Info,
+    source: Source,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    devices: Devices | None = None,
+) -> SemanticEvaluation:
+    mean, std = statistics
+    how = experiment.eval
+    return SemanticEvaluation(
+        experiment.model,
+        experiment.task,
+        mean=mean,
+        std=std,
+        num_classes=len(info.class_names),
+        source=source,
+        inference=Inference(how.tile, how.overlap, how.orientations),
+        devices=devices,
+    )
+
+
 def make_job(
     experiment: Experiment,
     roots: Roots,
@@ -184,28 +224,14 @@ def make_job(
     """
     info = experiment.dataset.info(roots)
     experiment = bind(experiment, info)
-    train_source = experiment.dataset.source(experiment.train.split, roots)
-    eval_source = experiment.dataset.source(experiment.eval.split, roots)
-    for pipeline, source in ((experiment.train, train_source), (experiment.eval, eval_source)):
-        if not len(source):
-            raise UserError(f'the split {pipeline.split!r} has no images')
+    train_source, eval_source = _sources(experiment, roots)
     statistics = normalize.statistics(
         experiment.dataset.normalize,
         load_readable(train_source, 0).image.dtype,
         channels=experiment.dataset.channels,
     )
     mean, std = statistics
-    how = experiment.eval
-    evaluation = SemanticEvaluation(
-        experiment.model,
-        experiment.task,
-        mean=mean,
-        std=std,
-        num_classes=len(info.class_names),
-        source=eval_source,
-        inference=Inference(how.tile, how.overlap, how.orientations),
-        devices=devices,
-    )
+    evaluation = _make_evaluation(experiment, info, eval_source, statistics, devices)
     parallel = parallelism(kind, experiment.train.batch_size, devices, shard_height=shard_height)
     _check_microbatches(experiment, parallel.batch_parts)
     _check_criterion(experiment, kind)

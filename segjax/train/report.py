@@ -16,7 +16,7 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
     """What was measured, and how: without it a number says nothing."""
     e = job.experiment
     return {
-        'split': e.eval.split,
+        'split': f'fold {e.fold} of {e.folds} of {e.train.split}' if e.folds else e.eval.split,
         'images': found.num_images,
         'classes': job.info.class_names,
         'metric': "mean IoU, pixel accuracy, mean accuracy and frequency-weighted IoU of FCN's "

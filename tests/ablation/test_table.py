@@ -76,6 +76,12 @@ def test_rows_may_come_in_any_order(lines):
     }
 
 
+def test_the_images_of_all_folds_are_one_set(lines):
+    apart = sorted(rows(), key=lambda row: int(row['image']) // 4)  # as folds of 4 images come
+    for whole, folded in zip(lines, table.summarise(apart, costs(), CONTROL), strict=True):
+        assert (whole.comparison, whole.images) == (folded.comparison, folded.images)
+
+
 def test_one_seed_decides_nothing():
     found = table.summarise(rows(seeds=(1,)), costs(), CONTROL)
     assert {line.comparison.verdict for line in found[1:]} == {'one seed'}
