@@ -42,24 +42,30 @@ CASES = {
 CASES |= {
     name: Case(model, size=(side, side), other_size=(side, 2 * side))
     for name, side, model in (
-        ('unet-release-same', 16, UNet(3, (4, 4, 4), 'same', variant='release')),
         ('unetpp', 16, UNetPlusPlus(3, depth=2, widths=(4, 4, 4))),
         ('unetpp-batch', 16, UNetPlusPlus(3, False, 2, (4, 4, 4), 'batch', False, up='bilinear')),
         (
             'unetpp-resnet18',
-            8,
-            UNetPlusPlus(3, depth=2, widths=(4,) * 2, norm='batch', use_bias=False, up='nearest',
+            4,
+            UNetPlusPlus(3, depth=1, widths=(4,), norm='batch', use_bias=False, up='nearest',
                          backbone='resnet18', backbone_width=4, full_width=4),
         ),
         ('vgg11', 32, UNetTransfer(3, 'vgg11', width=2, backbone_width=2)),
-        ('vgg16', 32, UNetTransfer(3, 'vgg16', width=2, backbone_width=2)),
         ('unet-resnet18', 32, UNetTransfer(3, 'resnet18', width=4, backbone_width=4)),
     )
 }  # fmt: skip
 
 
+SLOW = {'unetpp-resnet18', 'vgg11', 'unet-resnet18'}  # to compile
+
+
 @pytest.fixture(params=CASES)
 def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES])
+def computed(request):
     return CASES[request.param]
 
 
@@ -98,8 +104,8 @@ def test_shapes_and_types(case, shapes):
         assert all(jax.tree.leaves(same))
 
 
-def test_every_parameter_has_a_finite_gradient(case, draw):
-    model, image = case.model, _image(case.size)
+def test_every_parameter_has_a_finite_gradient(computed, draw):
+    model, image = computed.model, _image(computed.size)
     variables = draw(model, image.shape)
 
     def objective(params):
@@ -119,8 +125,8 @@ def test_every_parameter_has_a_finite_gradient(case, draw):
         assert np.any(gradient), f'{path} has no gradient'
 
 
-def test_images_of_a_batch_do_not_meet(case, draw):
-    model, images = case.model, _image(case.size)
+def test_images_of_a_batch_do_not_meet(computed, draw):
+    model, images = computed.model, _image(computed.size)
     variables = draw(model, images.shape)
     together = model.apply(variables, images, train=False).logits
     assert together.dtype == jnp.float32
