@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,12 +15,12 @@ import optax
 import torch  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
-from segjax.models import FCN, UNet
+from segjax.models import FCN, UNet, UNetPlusPlus
 from segjax.optim import Constant, Sgd
 from segjax.tasks import Semantic
 from segjax.tools.compare_torch.agreement import difference, require
 from segjax.tools.compare_torch.race import race_against
-from segjax.tools.compare_torch.twins import fcn, unet
+from segjax.tools.compare_torch.twins import fcn, unet, unetplusplus
 from segjax.tools.compare_torch.weights import gradients, load, random_variables
 from segjax.train.state import state_from
 from segjax.train.step import make_train_step
@@ -48,8 +49,15 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    'fcn8s_vgg16': Network(FCN(21, dropout=0.0), lambda: fcn.FCN8s(21), 21),
-    'unet_64': Network(UNet(2, padding='same', norm='batch', dropout=0.0), lambda: unet.UNet(2), 2),
+    'fcn8s_vgg16': Network(FCN(21, dropout=0.0), partial(fcn.FCN8s, 21), 21),
+    'unet_64': Network(
+        UNet(2, padding='same', norm='batch', dropout=0.0), partial(unet.UNet, 2), 2
+    ),
+    'unetpp_32': Network(
+        UNetPlusPlus(2, deep_supervision=False, dropout=0.0),
+        partial(unetplusplus.UNetPlusPlus, 2),
+        2,
+    ),
 }
 
 
