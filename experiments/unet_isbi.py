@@ -37,7 +37,7 @@ def experiment() -> Experiment:
             dropout=0.2,
         ),
         task=Semantic(scores=('isbi',)),
-        optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
+        optimizer=AdamW(learning_rate=3e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
         dataset=Isbi2012(normalize='zscore'),
         train=TrainPipeline(
             batch_size=4,
@@ -46,6 +46,6 @@ def experiment() -> Experiment:
             pad='reflect',
         ),
         eval=EvalPipeline(batch_size=1),
-        num_steps=900,
-        eval_every=450,
+        num_steps=500,
+        eval_every=250,
     )
