@@ -24,7 +24,7 @@ from segjax.modes.eval import find_state
 from segjax.train import machine, opening, report
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
-from segjax.train.rundir import output_folder, read_config, write_json
+from segjax.train.rundir import find_runs, output_folder, read_config, write_json
 from segjax.train.screen import Screen, share
 from segjax.train.writers import plain
 from segjax.types import UserError
@@ -45,24 +45,6 @@ class _Evaluated(NamedTuple):
     @property
     def samples(self) -> list[Sample]:
         return sorted(self.found.samples, key=lambda sample: sample.image_id)
-
-
-def _find_runs(words: Sequence[str]) -> list[Path]:
-    """The directories that --runs names; a comma may part two names or belong to one."""
-    if not words:
-        raise UserError(
-            'Which runs? Write --runs=RUN1,RUN2, the directories of finished trainings.'
-        )
-    found, first = [], 0
-    while first < len(words):
-        ends = range(len(words), first, -1)  # the longest name first: runs/NAME/stride=8,seed=1
-        paths = {end: Path(','.join(words[first:end])).expanduser() for end in ends}
-        end = next((end for end, path in paths.items() if (path / 'config.json').is_file()), None)
-        if end is None:
-            raise UserError(f'--runs: {paths[first + 1]} holds no run: it has no config.json.')
-        found.append(paths[end])
-        first = end
-    return found
 
 
 def _titles(folders: Sequence[Path]) -> list[str]:
@@ -141,7 +123,7 @@ def run(experiment: Experiment, options: RunOptions) -> int:
       UserError: a run is not there, has no weights, or has other data than the first.
     """
     screen = Screen()
-    folders = _find_runs(options.runs)
+    folders = find_runs(options.runs)
     machine.prepare()
     opening.describe_devices(screen)
     runs: list[_Evaluated] = []

@@ -1,10 +1,16 @@
 """--mode=eval: evaluate a checkpoint of a run, or any weights.
 
-With --prune=2 the network that pruning leaves of a U-Net++ is evaluated, and written as a smaller
-model/ folder beside its numbers, in eval_L2/.
+With --runs=A,B the probabilities of several finished runs, of seeds or folds, are averaged. With
+--prune=2 the network that pruning leaves of a U-Net++ is evaluated, and written as a smaller
+model/ folder beside its numbers, in eval_L2/; one thing at a time.
 """
 
 from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
 
 from segjax import processes
 from segjax.ablation.levels import at_depth
@@ -12,6 +18,7 @@ from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation
 from segjax.pretrained.initial import load_weights
+from segjax.tasks import Averaged
 from segjax.train import distributed, machine, opening, report
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.compilations import watch_compilations
@@ -19,7 +26,7 @@ from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.memory import explain_out_of_memory
 from segjax.train.model_folder import write_model_folder
-from segjax.train.rundir import output_folder, write_json
+from segjax.train.rundir import find_runs, output_folder, write_json
 from segjax.train.state import TrainState
 from segjax.train.writers import plain
 from segjax.types import UserError
@@ -34,14 +41,9 @@ def run(experiment: Experiment, options: RunOptions) -> int:
         roots = Roots(options.raw_dir, options.data_dir)
         job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
         opening.describe_job(screen, job)
-        origin = ''
-
-        def read() -> TrainState:
-            nonlocal origin
-            state, origin = find_state(job, options)
-            return state
-
-        state = processes.from_first(read, like=job.abstract_state())
+        if options.runs and options.prune:
+            raise UserError('--runs averages whole networks: leave out --prune, or --runs.')
+        job, state, origin = (_several if options.runs else _one)(job, options)
         screen.facts({'weights': origin})
         if options.prune:
             job, state = _pruned(job, state, options.prune)
@@ -56,6 +58,34 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     return 0
 
 
+def _one(job: Job, options: RunOptions) -> tuple[Job, TrainState, str]:
+    """The state that `find_state` finds, on all processes."""
+    origin = ''
+
+    def read() -> TrainState:
+        nonlocal origin
+        state, origin = find_state(job, options)
+        return state
+
+    return job, processes.from_first(read, like=job.abstract_state()), origin
+
+
+def _several(job: Job, options: RunOptions) -> tuple[Job, TrainState, str]:
+    """The networks of --runs as one: a state with a leading axis, and the task that averages."""
+    folders = processes.on_first(lambda: [str(folder) for folder in find_runs(options.runs)])
+    like = job.abstract_state()
+    read = lambda folder: job.state_of(load_weights(folder, like.variables))
+    states = [processes.from_first(lambda f=folder: read(f), like=like) for folder in folders]
+    parts = [state.variables for state in states]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([*map(jnp.asarray, leaves)]), *parts)
+    params = stacked.pop('params')
+    e = job.experiment
+    fields = {field.name: getattr(e.task, field.name) for field in dataclasses.fields(e.task)}
+    job = job.with_network(dataclasses.replace(e, task=Averaged(**fields)))
+    state = states[0]._replace(params=params, extra=stacked, average={})
+    return job, state, f'the mean of {", ".join(folders)}'
+
+
 def _pruned(job: Job, state: TrainState, depth: int) -> tuple[Job, TrainState]:
     """The job of the pruned network, and its state."""
     job, variables = at_depth(job, state.variables, depth)
@@ -64,7 +94,8 @@ def _pruned(job: Job, state: TrainState, depth: int) -> tuple[Job, TrainState]:
 
 def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options: RunOptions) -> str:
     """Write eval.json and pictures, of a pruned network its model, too; the folder."""
-    folder = output_folder(options, f'eval_L{options.prune}' if options.prune else 'eval')
+    name = f'eval_L{options.prune}' if options.prune else 'eval_mean' if options.runs else 'eval'
+    folder = output_folder(options, name)
     step = int(state.step)
     if options.prune:
         write_model_folder(folder / 'model', job, state.variables, step=step)

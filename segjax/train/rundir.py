@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -73,6 +74,27 @@ def read_config(workdir: Path) -> RunConfig:
             f'{path} is damaged, or is not the configuration of a run. Name another run with '
             '--workdir=DIR, or move the file away.'
         ) from None
+
+
+def find_runs(words: Sequence[str]) -> list[Path]:
+    """The directories that --runs names; a comma may part two names or belong to one.
+
+    Raises UserError when there is none, or one that holds no run.
+    """
+    if not words:
+        raise UserError(
+            'Which runs? Write --runs=RUN1,RUN2, the directories of finished trainings.'
+        )
+    found, first = [], 0
+    while first < len(words):
+        ends = range(len(words), first, -1)  # the longest name first: runs/NAME/stride=8,seed=1
+        paths = {end: Path(','.join(words[first:end])).expanduser() for end in ends}
+        end = next((end for end, path in paths.items() if (path / 'config.json').is_file()), None)
+        if end is None:
+            raise UserError(f'--runs: {paths[first + 1]} holds no run: it has no config.json.')
+        found.append(paths[end])
+        first = end
+    return found
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:

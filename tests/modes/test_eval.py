@@ -119,3 +119,20 @@ def test_a_pruned_network_predicts_as_its_head_and_is_smaller(tiny, tmp_path):
 def test_only_a_unetpp_is_pruned(tiny, trained):
     with pytest.raises(UserError, match='--prune=1: only a U-Net'):
         evaluate(tiny, trained, prune=1)
+
+
+def test_runs_are_averaged_by_their_probabilities(tiny, trained, tmp_path):
+    other = tmp_path / 'seed=1'
+    assert train.run(dataclasses.replace(tiny, seed=1), options(other)) == 0
+
+    def mean(*folders):
+        asked = options(tmp_path, runs=tuple(map(str, folders)))
+        assert evaluation.run(tiny, asked) == 0
+        return read(tmp_path / 'eval_mean/eval.json')
+
+    alone = evaluate(tiny, trained)
+    assert mean(trained, trained)['confusion'] == alone['confusion']
+    both = mean(trained, other)
+    assert both['metrics']['val']['loss'] != alone['metrics']['val']['loss']
+    assert both['metrics'] == mean(other, trained)['metrics']
+    assert str(other) in both['weights'] and str(trained) in both['weights']
