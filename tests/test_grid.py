@@ -1,10 +1,13 @@
 """From words to the arms of a sweep. Nothing is trained."""
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import pytest
 
-from segjax import commandline, grid
+from launch import load_experiment
+from segjax import commandline, config, grid
 from segjax.types import UserError
 from tests.test_commandline import Experiment, Net
 
@@ -16,6 +19,7 @@ class Folded(Experiment):
 
 
 BASE = Folded(model=Net())
+ROOT = Path(__file__).parents[1]
 
 
 def own_sweep():
@@ -92,6 +96,22 @@ def test_one_value_holds_for_all_arms_and_names_the_directory():
 
 def test_other_fields_with_several_values_take_the_place_of_sweep():
     assert runs('--deep=true,false', sweep=own_sweep) == ['deep=true,seed=0', 'deep=false,seed=0']
+
+
+FILES = sorted((ROOT / 'experiments').glob('[!_]*.py'))
+
+
+@pytest.mark.parametrize(
+    'name', [file.stem for file in FILES if 'def sweep(' in file.read_text('utf-8')]
+)
+def test_sweeps_of_the_experiments(name):
+    experiment = load_experiment(ROOT / 'experiments', name)
+    pairs = list(sys.modules[f'experiments.{name}'].sweep())
+    assert len(dict(pairs)) == len(pairs) > 1
+    fields = [config.flatten(arm) for _, arm in pairs]
+    assert all(fields.count(own) == 1 for own in fields)
+    same = ('dataset', 'train', 'eval', 'num_steps', 'seed')  # what every comparison rests on
+    assert all(getattr(arm, of) == getattr(experiment, of) for _, arm in pairs for of in same)
 
 
 def test_mistakes_are_one_line():

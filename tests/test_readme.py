@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
 from launch import EXPERIMENTS, load_experiment
-from segjax import commandline
+from segjax import commandline, grid
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = [ROOT / 'README.md', *sorted((ROOT / 'experiments').glob('*'))]
@@ -34,5 +35,6 @@ def test_command(command):
     arguments = commandline.split(shlex.split(command)[2:])
     options, fields = commandline.parse_options(arguments)
     experiment = load_experiment(EXPERIMENTS, options.exp)
+    sweep = getattr(sys.modules[f'experiments.{options.exp}'], 'sweep', list)
     if dict(arguments).get('help') is None:
-        commandline.configure(experiment, options, fields)
+        grid.configure(experiment, sweep, options, fields)
