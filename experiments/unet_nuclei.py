@@ -31,12 +31,12 @@ def experiment() -> Experiment:
         optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
         dataset=Nuclei(normalize='zscore'),
         train=TrainPipeline(
-            batch_size=16,
+            batch_size=8,
             crop=(96, 96),
             max_class_share=0.98,
             transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
         ),
         eval=EvalPipeline(batch_size=8, round_to=32),
-        num_steps=500,
-        eval_every=250,
+        num_steps=450,
+        eval_every=225,
     )
