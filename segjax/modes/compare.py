@@ -63,7 +63,7 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     pipeline = dataclasses.replace(own.eval, split=asked.split, limit=asked.limit)
     own = dataclasses.replace(own, eval=pipeline)
     roots = Roots(options.raw_dir, options.data_dir)
-    job = make_job(own, roots, kind=options.parallelism, num_threads=options.num_threads)
+    job = make_job(own, roots, num_threads=options.num_threads, trains=False)
     weights, step = '', 0
     described = folder / 'model' / 'model.json'  # of a finished run; the best weights
     if options.checkpoint == 'best' and described.is_file():

@@ -39,7 +39,7 @@ def run(experiment: Experiment, options: RunOptions) -> int:
         machine.prepare()
         opening.describe_devices(screen)
         roots = Roots(options.raw_dir, options.data_dir)
-        job = make_job(experiment, roots, kind=options.parallelism, num_threads=options.num_threads)
+        job = make_job(experiment, roots, num_threads=options.num_threads, trains=False)
         opening.describe_job(screen, job)
         if options.runs and options.prune:
             raise UserError('--runs averages whole networks: leave out --prune, or --runs.')

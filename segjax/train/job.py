@@ -14,7 +14,7 @@ from segjax.data import folds, normalize
 from segjax.data.dataset import Info, Roots, Source
 from segjax.data.pipeline import load_readable
 from segjax.evaluate import Evaluation, Inference, SemanticEvaluation
-from segjax.sharding import Devices, Parallelism, parallelism
+from segjax.sharding import Devices, Parallelism, ShardedJit, parallelism
 from segjax.train.experiment import Experiment, bind
 from segjax.train.heights import check_height
 from segjax.train.state import TrainState, init_state, state_from
@@ -173,6 +173,19 @@ def _check_criterion(experiment: Experiment, kind: str) -> None:
         )
 
 
+def _share(
+    experiment: Experiment, kind: Literal['jit', 'pmap'], shard_height: int, devices: Devices | None
+) -> Parallelism:
+    """Raises UserError when devices cannot share the batches, or the images, of a training."""
+    parallel = parallelism(kind, experiment.train.batch_size, devices, shard_height=shard_height)
+    _check_microbatches(experiment, parallel.batch_parts)
+    _check_criterion(experiment, kind)
+    if shard_height > 1:
+        shape = (1, *experiment.train.crop, experiment.dataset.channels)
+        check_height(experiment.model, shape, shard_height)
+    return parallel
+
+
 def _sources(experiment: Experiment, roots: Roots) -> tuple[Source, Source]:
     """What is trained on, and what is evaluated. Raises UserError when either is empty."""
     e = experiment
@@ -215,8 +228,13 @@ def make_job(
     shard_height: int = 1,
     num_threads: int = 2,
     devices: Devices | None = None,
+    trains: bool = True,
 ) -> Job:
     """Find the data (preparing it when needed) and lay out the devices.
+
+    Args:
+      trains: False for evaluation alone, to which it is all one whether devices can share the
+        batches of a training.
 
     Raises:
       UserError: data that is absent or does not fit the model; a batch, or with `shard_height` an
@@ -232,12 +250,7 @@ def make_job(
     )
     mean, std = statistics
     evaluation = _make_evaluation(experiment, info, eval_source, statistics, devices)
-    parallel = parallelism(kind, experiment.train.batch_size, devices, shard_height=shard_height)
-    _check_microbatches(experiment, parallel.batch_parts)
-    _check_criterion(experiment, kind)
-    if shard_height > 1:
-        shape = (1, *experiment.train.crop, experiment.dataset.channels)
-        check_height(experiment.model, shape, shard_height)
+    parallel = _share(experiment, kind, shard_height, devices) if trains else ShardedJit(devices)
     return Job(
         experiment=experiment,
         info=info,

@@ -72,6 +72,11 @@ def test_the_confusion_matrix_counts_every_pixel_once(tiny, trained):
     assert found['metrics']['val']['pixel_accuracy'] == right / (8 * 16 * 16)
 
 
+def test_a_batch_of_training_that_devices_cannot_share_matters_to_none(tiny, trained):
+    odd = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, batch_size=3))
+    assert evaluate(odd, trained)['metrics'] == evaluate(tiny, trained)['metrics']
+
+
 def test_limit_evaluates_fewer_images(tiny, trained):
     found = evaluate(config.replace(tiny, {'eval.limit': 3}), trained)
     assert found['protocol']['images'] == 3
