@@ -168,6 +168,13 @@ def test_a_name_in_another_folder_is_refused(coco, name):
         read_coco(coco, content.encode())
 
 
+@pytest.mark.parametrize('name', ['a/b', '.', ''])
+def test_an_id_that_is_no_name_is_refused(coco, name):
+    content = json.dumps({'images': [{**IMAGE, 'id': name}], 'annotations': []})
+    with pytest.raises(UserError, match='is no id'):
+        read_coco(coco, content.encode())
+
+
 def experiment():
     return load_experiment(EXPERIMENTS, 'fcn8s_shapes')
 

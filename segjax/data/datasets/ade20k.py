@@ -17,6 +17,7 @@ import numpy as np
 from segjax.data.dataset import Info, Roots, Source, color_map
 from segjax.data.datasets.voc import note_incomplete
 from segjax.data.images import read_mask
+from segjax.data.lists import read_lines
 from segjax.data.pairs import Pair, PairedDataset, check_ids
 from segjax.types import IGNORE_LABEL, UserError
 
@@ -35,12 +36,11 @@ def _read_names(path: Path) -> tuple[str, ...]:
     The list with semicolons also has them for blanks: two classes become `screen`. A word that
     comes twice gets the number of its class.
     """
-    with path.open(encoding='utf-8', newline='') as file:
-        rows = list(csv.DictReader(file, delimiter=_NAME_FILES[path.name]))
+    rows = csv.DictReader(read_lines(path), delimiter=_NAME_FILES[path.name])
     try:
         texts = {int(row['Idx']): row['Name'].replace(';', ',') for row in rows}
         words = {i: texts[i].split(',')[0].strip() for i in range(1, NUM_CLASSES + 1)}
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(
             f'{path}: is not the list of the {NUM_CLASSES} classes ({error!r}); copy it again.'
         ) from None

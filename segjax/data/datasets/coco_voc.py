@@ -65,15 +65,10 @@ def _parse(path: Path, modified: int) -> dict[str, _Picture]:
         pictures = {str(i['id']): _picture(i, objects[i['id']]) for i in content['images']}
         if len(pictures) < len(content['images']):
             raise ValueError('two pictures of one id')
+        if wrong := [name for name in pictures if (path / name).name != name]:
+            raise ValueError(f'{wrong[0]!r:.80} is no id')
         return pictures
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except _NOT_COCO as error:
         raise UserError(
             f"{path}: is not one of COCO's instances_*.json ({error!r}); unpack it again."
         ) from error

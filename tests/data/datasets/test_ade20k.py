@@ -80,6 +80,13 @@ def test_a_damaged_list_of_names_is_named(roots):
         Ade20k().info(roots)
 
 
+def test_a_list_of_names_in_another_encoding_is_named(roots):
+    path = roots.raw_dir / 'ade20k/ADEChallengeData2016/objectInfo150.txt'
+    path.write_bytes(path.read_bytes().replace(b'Name', b'Nam\xe9'))
+    with pytest.raises(UserError, match=r'objectInfo150\.txt, line 1: is not UTF-8'):
+        Ade20k().info(roots)
+
+
 def test_absent_data_says_what_to_do(tmp_path):
     with pytest.raises(UserError) as error:
         Ade20k().source('train', Roots(tmp_path, tmp_path / 'data'))
