@@ -15,6 +15,7 @@ from segjax import ops
 from segjax.ablation.arm import Arm
 from segjax.ablation.levels import Variables, levels, main_level
 from segjax.evaluate import Sample
+from segjax.evaluate.host_scores import RowScores
 from segjax.layers.cost import layer_costs
 from segjax.train.job import Job
 
@@ -43,7 +44,8 @@ def measure(arm: Arm, job: Job, variables: Variables) -> Measured:
         shown = frozenset(wanted) if level == main_level(job.experiment.model) else frozenset()
         found = there.evaluation(dict(own), there.eval_batches(), sample_ids=shown)
         samples += found.samples
-        scores = found.host['image'].rows
+        scores = found.host['image']
+        assert isinstance(scores, RowScores)
         rows += [
             {
                 'arm': arm.name,
@@ -52,8 +54,8 @@ def measure(arm: Arm, job: Job, variables: Variables) -> Measured:
                 'level': level,
                 'image': there.eval_source.name(i),
                 'group': there.eval_source.group(i),
-                'iou': scores[i]['image_iou'],
-                'dice': scores[i]['image_dice'],
+                'iou': scores.rows[i]['image_iou'],
+                'dice': scores.rows[i]['image_dice'],
             }
             for i in ids
         ]
@@ -107,7 +109,7 @@ def save_samples(path: Path, samples: list[Sample]) -> None:
         for i, sample in enumerate(samples)
         for name, part in sample._asdict().items()
     }
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def load_samples(path: Path) -> list[Sample]:

@@ -65,7 +65,10 @@ class _Sweep:
     @property
     def first_seed(self) -> list[Arm]:
         """An arm of each name, the control first."""
-        return list({arm.name: arm for arm in reversed(self.arms)}.values())[::-1]
+        found: dict[str, Arm] = {}
+        for arm in self.arms:
+            found.setdefault(arm.name, arm)
+        return list(found.values())
 
     def options(self, arm: Arm) -> RunOptions:
         """Those of its run, which is trained by one process."""
@@ -81,19 +84,19 @@ class _Sweep:
 
     def describe(self) -> None:
         """The number of runs and the hours that they will take, before the first begins."""
-        results = {arm.run: read_result(self.folder / arm.run) for arm in self.arms}
         works = {arm.name: work(self.job(arm)) for arm in self.first_seed}
-        done = [arm for arm in self.arms if results[arm.run]]
-        left = [arm for arm in self.arms if not results[arm.run]]
-        self.screen.facts(
-            {
-                'sweep': f'{len(self.arms)} runs: {", ".join(works)}',
-                'finished': f'{len(done)} runs',
-            }
-        )
+        taken, done, left = 0.0, 0.0, []  # seconds and work of what is finished; what is not
+        for arm in self.arms:
+            result = None if self._options.fresh else read_result(self.folder / arm.run)
+            if result is None:
+                left.append(arm)
+            else:
+                taken, done = taken + result['wall_time_s'], done + works[arm.name]
+        runs = f'{len(self.arms)} runs: {", ".join(works)}'
+        finished = f'{len(self.arms) - len(left)} runs'
+        self.screen.facts({'sweep': runs, 'finished': finished})
         if left:
-            spent = sum(results[arm.run]['wall_time_s'] for arm in done)
-            rate = spent / sum(works[arm.name] for arm in done) if done else self._rate(left[0])
+            rate = taken / done if done else self._rate(left[0])
             seconds = rate * sum(works[arm.name] for arm in left)
             text = f'{seconds / 3600:.2f} hours ({duration(seconds)}) for {len(left)} runs'
             self.screen.facts({'estimate': text})
