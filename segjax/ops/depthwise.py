@@ -1,7 +1,6 @@
 """Depthwise convolution as sums of shifted images, for XLA's CPU backend.
 
-That takes a convolution with a group for each channel 20 to 100 times slower, and its gradients
-too.
+That is many times slower with a group for each channel, and its gradients too (README.md, Speed).
 """
 
 from __future__ import annotations

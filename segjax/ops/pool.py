@@ -116,7 +116,7 @@ def _overhang(n: Side, window: int, stride: int, padding: int, rounding: str) ->
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(x: Array, window: int, stride: int) -> Array:
-    """Without padding; XLA's own gradient is five times slower on a CPU."""
+    """Without padding; XLA's own gradient is slower on a CPU (README.md, Speed)."""
     dims = (1, window, window, 1), (1, stride, stride, 1)
     return lax.reduce_window(x, -jnp.inf, lax.max, *dims, 'VALID')
 
@@ -152,7 +152,7 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 @jax.custom_vjp
 def _max_pool_2x2(x: Array) -> Array:
-    """Four strided views and their maximum; 15 times faster than XLA's on a CPU with gradient."""
+    """Four strided views and their maximum; on a CPU faster than XLA's (README.md, Speed)."""
     top = jnp.maximum(x[:, ::2, ::2], x[:, ::2, 1::2])
     bottom = jnp.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2])
     return jnp.maximum(top, bottom)
