@@ -3,7 +3,7 @@
     python launch.py --exp=fcn8s_ade20k
 
 Published: mean IoU .2939, pixel accuracy .7132 for the challenge's FCN-8s, pretrained (Zhou et al.,
-CVPR 2017; the figures are quoted from memory). Not run here. That mean is over all 150 classes;
+CVPR 2017; figures not checked against the paper). Not run here. That mean is over all 150 classes;
 every one occurs in the 2000 pictures of val, so it is the mean IoU of these metrics too. The
 network here has batch normalisation and the recipe is that of fcn8s_coco_voc21: 80,000 steps of 16
 are 63 epochs.

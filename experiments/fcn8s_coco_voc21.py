@@ -9,14 +9,14 @@ biases and normalisation.
 There is no published figure for this network on this data; torchvision's FCN with ResNet-50 has
 60.5 mean IU on val2017. Not run here on all of COCO, but on 62 of its training pictures, raw and
 narrow: from ln 21 = 3.05 the loss falls to 1.12 on 20 pictures of val in 60 steps (pixel accuracy
-.704), 7 minutes on 2 cores that much other work shared:
+.704), some minutes on 2 cores:
 
     python launch.py --exp=fcn8s_coco_voc21 --widths=16,32,64,128,256 --fc_features=256 --scale=0.5
         --crop=240,240 --train.batch_size=4 --eval.round_to=320 --eval.limit=20 --num_steps=60
 
 The network learns four of them by heart (the first whose objects cover more than a quarter),
 evaluated at their own resolution on themselves: mean IoU .830, pixel accuracy .967, loss 3.05 to
-.098 in 100 steps, 9 minutes likewise. In place of the second line above:
+.098 in 100 steps. In place of the second line above:
 
         --crop=320,320 --train.batch_size=4 --eval.round_to=320 --eval.split=train --num_steps=100
         --dropout=0 --low=1 --high=1 --probability=0 --learning_rate=0.1

@@ -7,8 +7,8 @@ staged training, 100,000 steps from the weights of a RUN of FCN-16s, has 65.5:
 
 Not run here at full size. Eleven real pictures of VOC, with its sizes, ids and void, go through
 preparation, --mode=check_data, training and evaluation (tests/test_voc_samples.py). On 7 of them
-the loss of a picture falls from 481,000 to 119,000 in 70 steps, 5 minutes on 2 cores that other
-work shared; for the other 4 nothing is learned (mean IoU .084):
+the loss of a picture falls from 481,000 to 119,000 in 70 steps, some minutes on 2
+cores; for the other 4 nothing is learned (mean IoU .084):
 
     --weights=none --widths=8,16,32,32,32 --fc_features=64 --norm=batch --dropout=0
     --learning_rate=1e-7 --momentum=0.9 --num_steps=70

@@ -2,9 +2,9 @@
 
 Addresses, hash prefixes, figures and preprocessing are those of torchvision 0.29.2. torchvision
 names each file after the first digits of its SHA-256. Those of Caffe's files are from the READMEs
-of fcn.berkeleyvision.org and of BVLC's models, which publish no SHA-256; VGG's address is written
-from memory. milesial/Pytorch-UNet's are from its hubconf.py, without SHA-256 too. No
-address is known here for files of TernausNet and segmentation_models: --weights=FILE reads theirs.
+of fcn.berkeleyvision.org and of BVLC's models, which publish no SHA-256; VGG's address is
+unconfirmed. milesial/Pytorch-UNet's are from its hubconf.py, without SHA-256 too. No address is
+known here for files of TernausNet and segmentation_models: --weights=FILE reads theirs.
 """
 
 from __future__ import annotations

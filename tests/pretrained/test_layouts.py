@@ -73,9 +73,7 @@ def test_features_equal_torchvisions(network):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('network', sorted(ENCODERS.keys() - QUICK))
-def test_features_of_larger_networks_equal_torchvisions(network, pytestconfig):
-    if 'slow' not in pytestconfig.getoption('markexpr'):
-        pytest.skip('half a minute for all: run with -m slow')
+def test_features_of_larger_networks_equal_torchvisions(network):
     check_features(network)
 
 
