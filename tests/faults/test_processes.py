@@ -151,7 +151,7 @@ def test_a_process_that_hangs_ends_the_other_and_the_run_resumes(pair, home, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
-def test_ended_twenty_times_at_random_moments(home, tmp_path, number):
+def test_ended_twenty_times_at_random_moments(home, tmp_path, number, record_property):
     """Each run is interrupted until it is through; together twenty times."""
     fields = ('--num_steps=60', '--eval_every=20')
     for attempt in ('cold', 'warm'):
@@ -174,5 +174,6 @@ def test_ended_twenty_times_at_random_moments(home, tmp_path, number):
             whole += 1
         else:
             interrupted += 1
+    record_property('tries', interrupted)
     run(home, workdir, *fields)
     assert result(workdir)['state_sha256'] == expected
