@@ -93,13 +93,13 @@ class TheirTraining:
     """The usual training step of Torch; `net` may be compiled."""
 
     def __init__(self, net: torch.nn.Module, image: torch.Tensor, label: torch.Tensor):
-        self.net, self._image, self._label = net, image, label
+        self.net, self.image, self.label = net, image, label
         self._optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
 
     def step(self) -> float:
         """One step; its loss."""
         self._optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(self.net(self._image), self._label)
+        loss = F.cross_entropy(self.net(self.image), self.label)
         loss.backward()
         self._optimizer.step()
         return loss.item()
@@ -139,7 +139,12 @@ def _race_inference(
     twin.eval()
     compiled = torch.compile(twin)
     placed, ours = jax.tree.map(jnp.asarray, variables), jnp.asarray(image)
-    forward = jax.jit(lambda variables, x: network.model.apply(variables, x, train=False).logits)
+
+    @jax.jit
+    def forward(variables: dict[str, Any], x: jax.Array) -> jax.Array:
+        output: Any = network.model.apply(variables, x, train=False)
+        return output.logits
+
     with torch.inference_mode():
         logits = forward(placed, ours)
         expected = twin(theirs).permute(0, 2, 3, 1).numpy()
@@ -167,6 +172,6 @@ def _race_training(
     say(f'  losses differ by {losses:.1e}, gradients by {slopes:.1e}')
     require(losses, TOLERANCE, 'losses')
     require(slopes, GRADIENT_TOLERANCE, 'gradients')
-    compiled = TheirTraining(torch.compile(twin), theirs._image, theirs._label)
+    compiled = TheirTraining(torch.compile(twin), theirs.image, theirs.label)
     candidates = {'jax': ours.step, 'eager': theirs.step, 'compile': compiled.step}
     return race_against(candidates, seconds=SECONDS['train'])
