@@ -180,6 +180,6 @@ def parallelism(
         sharers = 'devices' if shard_height == 1 else f'groups of {shard_height} devices'
         raise UserError(
             f'a batch of {batch_size} images cannot be shared evenly by {n} {sharers}; '
-            f'try --train.batch_size={nearest}'
+            f'try --train.batch_size={nearest}, or hide some (CUDA_VISIBLE_DEVICES=0)'
         )
     return chosen

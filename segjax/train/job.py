@@ -154,10 +154,12 @@ def _check_microbatches(experiment: Experiment, num_devices: int) -> None:
         raise UserError(f'--accumulate={n}: must be at least 1.')
     if batch_size % (n * num_devices):
         on = f' on {num_devices} devices' if num_devices > 1 else ''
-        least = n * num_devices
+        least, share = n * num_devices, batch_size // num_devices
+        fewer = next(k for k in range(min(n, share), 0, -1) if share % k == 0)
         raise UserError(
             f'a batch of {batch_size} images cannot be cut into {n} equal microbatches{on}; '
-            f'try --train.batch_size={max(round(batch_size / least), 1) * least}'
+            f'try --accumulate={fewer}, or '
+            f'--train.batch_size={max(round(batch_size / least), 1) * least}'
         )
 
 

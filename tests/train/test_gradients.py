@@ -124,8 +124,8 @@ def test_devices_agree_on_microbatches(kind):
 @pytest.mark.parametrize(
     ('accumulate', 'devices', 'words'),
     [
-        (3, 1, 'into 3 equal microbatches; try --train.batch_size=9'),
-        (4, 4, 'into 4 equal microbatches on 4 devices; try --train.batch_size=16'),
+        (3, 1, 'into 3 equal microbatches; try --accumulate=2, or --train.batch_size=9'),
+        (4, 4, 'on 4 devices; try --accumulate=2, or --train.batch_size=16'),
         (0, 1, '--accumulate=0: must be at least 1'),
     ],
 )
