@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from segjax.tools.figures import counting, down, up
+from segjax.tools.figures import counting, down, training, up
 
 FOLDER = Path(__file__).parents[2] / 'ops' / 'figures'
 DRAWINGS = {
@@ -32,6 +32,8 @@ DRAWINGS = {
         counting.receptive_field,
         counting.cost,
         counting.label_map,
+        training.weight_map,
+        training.elastic,
     )
 }
 
