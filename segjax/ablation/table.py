@@ -171,9 +171,9 @@ def _p(value: float) -> str:
 
 def _cells(line: Line) -> list[str]:
     """The cells of table.md."""
-    row = values(line)
+    row, several = values(line), len(line.seeds) > 1
     score = lambda name, form='.3f': '-' if row[name] is None else format(row[name], form)
-    spread = lambda name: f'{score(name)} ± {score(f"{name}_sd")}'
+    spread = lambda name: score(name) + (f' ± {row[f"{name}_sd"]:.3f}' if several else '')
     between = lambda name, form: f'{score(f"{name}_low", form)} to {score(f"{name}_high", form)}'
     cells = [row['arm'], row['level'], f'{row["params"]:,}', f'{row["gmac"]:.3g}']
     cells += [f'{row["latency_p50_ms"]:.1f} / {row["latency_p95_ms"]:.1f}']

@@ -99,6 +99,7 @@ class _Sweep:
             rate = taken / done if done else self._rate(left[0])
             seconds = rate * sum(works[arm.name] for arm in left)
             text = f'{seconds / 3600:.2f} hours ({duration(seconds)}) for {len(left)} runs'
+            text += '' if done else ', compilation not counted'
             self.screen.facts({'estimate': text})
 
     def _rate(self, arm: Arm) -> float:

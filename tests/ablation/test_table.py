@@ -86,6 +86,7 @@ def test_one_seed_decides_nothing():
     found = table.summarise(rows(seeds=(1,)), costs(), CONTROL)
     assert {line.comparison.verdict for line in found[1:]} == {'one seed'}
     assert 'one seed says nothing' in table.markdown(found)
+    assert table.markdown(found).split('\n\n')[0].count('±') == 2  # in the header alone
 
 
 def test_csv_and_markdown_say_the_same(lines):
