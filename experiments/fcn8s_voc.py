@@ -31,13 +31,22 @@ The released network itself is evaluated by
 
 Defaults are VOC's own train and val. The learning rate is made for pretrained layers; random ones
 want another recipe, such as that of fcn8s_coco_voc21.
+
+The schedule and the two transforms do nothing as they stand. They are there for a recipe of today,
+every part of it a field: the loss a mean, batches of 16, a rate that falls to zero, scales and
+mirroring, no border of 100 pixels:
+
+    python launch.py --exp=fcn8s_voc --padding=same --skip_scale=1,1 --reduction=mean
+      --learning_rate=0.01 --momentum=0.9 --power=0.9 --low=0.5 --high=2 --probability=0.5
+      --train.batch_size=16 --crop=480,480 --num_steps=40000
 """
 
 from segjax.data.datasets.voc import Voc
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
+from segjax.data.transforms import Flip, ScaleJitter
 from segjax.losses import CrossEntropy
 from segjax.models import FCN
-from segjax.optim import Constant, Sgd
+from segjax.optim import Poly, Sgd
 from segjax.tasks import Semantic
 from segjax.train.experiment import Experiment
 
@@ -49,13 +58,17 @@ def experiment() -> Experiment:
         task=Semantic(CrossEntropy(reduction='sum')),
         optimizer=Sgd(
             learning_rate=1e-10,
-            schedule=Constant(),
+            schedule=Poly(power=0.0),
             momentum=0.99,
             weight_decay=5e-4,
             bias_multiplier=2.0,
         ),
         dataset=Voc(normalize='caffe'),
-        train=TrainPipeline(batch_size=1, crop=(500, 500)),
+        train=TrainPipeline(
+            batch_size=1,
+            crop=(500, 500),
+            transforms=(ScaleJitter(1.0, 1.0), Flip(probability=0.0)),
+        ),
         eval=EvalPipeline(batch_size=1, round_to=500),
         num_steps=300_000,
         eval_every=4000,

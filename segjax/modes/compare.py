@@ -67,7 +67,7 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     weights, step = '', 0
     described = folder / 'model' / 'model.json'  # of a finished run; the best weights
     if options.checkpoint == 'best' and described.is_file():
-        weights, step = str(folder), json.loads(described.read_text('utf-8'))['step']
+        weights, step = str(folder.absolute()), json.loads(described.read_text('utf-8'))['step']
     source = dataclasses.replace(options, workdir=folder, weights=weights)
     state, _ = find_state(job, source)
     found = job.evaluate(state, samples=NUM_IMAGES)

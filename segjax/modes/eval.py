@@ -72,7 +72,9 @@ def _one(job: Job, options: RunOptions) -> tuple[Job, TrainState, str]:
 
 def _several(job: Job, options: RunOptions) -> tuple[Job, TrainState, str]:
     """The networks of --runs as one: a state with a leading axis, and the task that averages."""
-    folders = processes.on_first(lambda: [str(folder) for folder in find_runs(options.runs)])
+    folders = processes.on_first(
+        lambda: [str(folder.absolute()) for folder in find_runs(options.runs)]
+    )
     like = job.abstract_state()
     read = lambda folder: job.state_of(load_weights(folder, like.variables))
     states = [processes.from_first(lambda f=folder: read(f), like=like) for folder in folders]

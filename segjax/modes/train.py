@@ -94,7 +94,6 @@ def _train(
         Writers(
             opened.workdir, tensorboard=options.tensorboard, warn=screen.warn, muted=muted
         ) as writers,
-        Watchdog(options.step_timeout) as watch,
         watch_compilations(screen.warn),
         explain_out_of_memory(experiment, job.parallel.num_devices),
     ):
@@ -105,15 +104,16 @@ def _train(
         )
         reporter = Reporter(screen, writers, draw)
         state = _first_state(job, options, checkpoints, writers, screen, stop)
-        outcome = fit(
-            job,
-            state,
-            options=options,
-            checkpoints=checkpoints,
-            reporter=reporter,
-            stop=stop,
-            watch=watch,
-        )
+        with Watchdog(options.step_timeout) as watch:  # not before: a download may take its time
+            outcome = fit(
+                job,
+                state,
+                options=options,
+                checkpoints=checkpoints,
+                reporter=reporter,
+                stop=stop,
+                watch=watch,
+            )
         checkpoints.wait()
         wall_time_s = time.perf_counter() - begin
         processes.on_first(lambda: _finish(job, opened, outcome, checkpoints, writers, wall_time_s))

@@ -97,4 +97,5 @@ if __name__ == '__main__':
     try:
         main(sys.argv[1:])
     except UserError as user_error:
-        sys.exit(f'error: {user_error}')
+        print(f'error: {user_error}', file=sys.stderr)
+        sys.exit(2)
