@@ -15,6 +15,15 @@ map; --orientations=7 averages over turned pictures, as the paper does. What the
     --margin=92 --train.batch_size=1 --separation=10 --orientations=7
 
 with stochastic gradient descent of momentum .99, at a rate that it does not tell.
+
+Val after 500 steps, seed 0, in 8 min 32 s on 2 cores of an AMD EPYC that much other work shared
+(Python 3.11.7, jax 0.10.2): 8.7 % of the pixels wrong (all cell: 20.9 %), Dice of the membranes
+.769 at a probability of one half; warping error .00134, Rand error .337, pixel error .0519, V-Rand
+.742, V-Info .935. Membranes between small cells are closed; the faint ones of cells cut lengthwise
+have gaps: 70 % of the membranes' pixels are found, 97 % of the cells'.
+
+CrossEntropyDice(background=True) as criterion and 700 steps: 8.5 % wrong, Dice .782, in 4 min 24 s
+with less other work; but cells merge: warping error .00159, Rand error .408, V-Rand .634.
 """
 
 from segjax.data.datasets.isbi2012 import Isbi2012
