@@ -169,7 +169,7 @@ class Optimizer:
             else optax.identity()
         )
 
-    def _scale(self, updates: Params) -> Params:
+    def _scale(self, updates: Any) -> Params:
         return {
             path: u * jnp.asarray(self._multiplier(path), u.dtype) for path, u in updates.items()
         }

@@ -78,7 +78,8 @@ class ShardedJit(Parallelism):
         self.replicated = NamedSharding(self.mesh, P())
         whole = NamedSharding(self.mesh, P(DATA_AXIS))
         strips = NamedSharding(self.mesh, P(DATA_AXIS, HEIGHT_AXIS))
-        self.cut = Batch(*(strips if name in PICTURES else whole for name in Batch._fields))
+        parts: list[Any] = [strips if name in PICTURES else whole for name in Batch._fields]
+        self.cut: Any = Batch(*parts)
 
     def place_state(self, state: Tree) -> Tree:
         return self._put(state, self.replicated)

@@ -108,7 +108,7 @@ def _spline(n: int) -> Any:
     return CubicSpline(np.arange(n), np.eye(n), bc_type='natural')
 
 
-def _displacements(bend: Bend, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+def _displacements(bend: Bend, x: np.ndarray, y: np.ndarray) -> list[Any]:
     """u at the points (x, y), which broadcast."""
     n = len(bend.shifts)
     along = [

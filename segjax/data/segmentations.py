@@ -71,7 +71,8 @@ def _draw_polygons(polygons: list[list[float]], size: tuple[int, int]) -> np.nda
             drawn.append(corners.tolist())
     if not drawn:
         return np.zeros(size, bool)
-    return coco_mask.decode(coco_mask.frPyObjects(drawn, *size)).any(axis=2)
+    runs: Any = coco_mask.frPyObjects(drawn, *size)
+    return np.any(coco_mask.decode(runs), axis=2)
 
 
 def draw_segmentation(segmentation: Any, size: tuple[int, int], *, name: str) -> np.ndarray:

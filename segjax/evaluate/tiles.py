@@ -169,6 +169,7 @@ def predict_picture(
 
     passes = []
     for number in range(inference.orientations):
-        tile = inference.tile if number % 2 == 0 else inference.tile[::-1]
+        h, w = inference.tile
+        tile = (h, w) if number % 2 == 0 else (w, h)
         passes.append(_orient_back(tiled(_orient(image, number), tile), number))
     return sum(passes[1:], passes[0]) / len(passes) if len(passes) > 1 else passes[0]

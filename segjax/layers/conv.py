@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
@@ -13,12 +16,14 @@ from segjax.ops.conv import Padding
 HE_NORMAL = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 
 
-def bilinear_init(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+def bilinear_init(
+    key: Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None
+) -> Array:
     """Bilinear interpolation on the diagonal of a kernel `2s 2s k k` or `2s-1 2s-1 k k`.
 
     Zero between classes.
     """
-    del key
+    del key, out_sharding
     side, _, inputs, outputs = shape
     line = jnp.asarray(ops.bilinear_kernel((side + 1) // 2, odd=side % 2 == 1), dtype)
     return jnp.einsum('ij,km->ijkm', line, jnp.eye(inputs, outputs, dtype=dtype))

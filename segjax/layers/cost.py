@@ -61,11 +61,11 @@ def layer_costs(model: nn.Module, image_shape: Shape) -> list[LayerCost]:
 
 def _macs(module: nn.Module, input_shape: Shape, output_shape: Shape) -> int:
     if isinstance(module, Conv):
-        size, groups = output_shape[1:3], module.groups
+        (h, w), groups = output_shape[1:3], module.groups
     elif isinstance(module, ConvTranspose):
-        size, groups = input_shape[1:3], 1
+        (h, w), groups = input_shape[1:3], 1
     else:
         return 0
     kernel = (module.kernel, module.kernel)
-    cost = ops.conv_cost(kernel, input_shape[-1], output_shape[-1], size, groups=groups)
+    cost = ops.conv_cost(kernel, input_shape[-1], output_shape[-1], (h, w), groups=groups)
     return input_shape[0] * cost

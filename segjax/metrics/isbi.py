@@ -75,7 +75,7 @@ def evaluate(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     cells, values = (labels > 0).reshape(shape), probabilities.astype(np.float64).reshape(shape)
     ten, eleven = thresholds(10), thresholds(11)
     wrong = [
-        sum(warping.splits_and_mergers(c, v, t) for c, v in zip(cells, values, strict=True))
+        sum(warping.splits_and_mergers(cells[i], values[i], t) for i in range(len(cells)))
         for t in ten
     ]
     thinned = [_thinned_scores(cells, values, t) for t in eleven]

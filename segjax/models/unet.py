@@ -165,7 +165,7 @@ class UNet(nn.Module):
             x = Conv(width, 2, kernel_init=self._init(), dtype=self.dtype, name=name)(x)
         return nn.relu(x) if released or self.up_relu else x
 
-    def _check(self, size: tuple[int, int]) -> None:
+    def _check(self, size: tuple[int, ...]) -> None:
         for side in size:
             inner = side - 2 * self.margin
             if inner < 1 or self._fit(inner) != side:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 
-def center_crop(x: Shaped[Array, 'b h w *c'], size: tuple[int, int]) -> Shaped[Array, 'b oh ow *c']:
+def center_crop(x: Shaped[Array, 'b h w *c'], size: tuple[int, ...]) -> Shaped[Array, 'b oh ow *c']:
     """The middle `size` of an image or label: what is left of it under unpadded convolutions."""
     top, left = (x.shape[1] - size[0]) // 2, (x.shape[2] - size[1]) // 2
     return x[:, top : top + size[0], left : left + size[1]]

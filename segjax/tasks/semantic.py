@@ -93,7 +93,7 @@ class Semantic:
 
     def predict(self, model: nn.Module, variables: Variables, image: Array) -> Array:
         """Class probabilities `b h w k` at the model's output size."""
-        output = model.apply(variables, image, train=False)
+        output: Any = model.apply(variables, image, train=False)
         return self.probabilities(output)
 
     def probabilities(self, output: SegmentationOutput) -> Array:

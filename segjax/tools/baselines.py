@@ -14,6 +14,7 @@ import argparse
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -63,7 +64,11 @@ def sample_pixels(source: Source, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(pixels), np.concatenate(classes)
 
 
-def fit(model: PixelPerceptron, pixels: np.ndarray, classes: np.ndarray, seed: int) -> dict:
+def _scores(model: PixelPerceptron, params: Any, x: Any) -> Any:
+    return model.apply(params, x)
+
+
+def fit(model: PixelPerceptron, pixels: np.ndarray, classes: np.ndarray, seed: int) -> Any:
     """Parameters after STEPS steps of Adam with cross-entropy."""
     rule = optax.adam(optax.cosine_decay_schedule(3e-3, STEPS))
     params = model.init(jax.random.key(seed), jnp.zeros((1, 5)))
@@ -72,7 +77,7 @@ def fit(model: PixelPerceptron, pixels: np.ndarray, classes: np.ndarray, seed: i
     @jax.jit
     def step(params, state, x, y):
         mean_loss = lambda p: optax.softmax_cross_entropy_with_integer_labels(
-            model.apply(p, x), y
+            _scores(model, p, x), y
         ).mean()
         updates, state = rule.update(jax.grad(mean_loss)(params), state)
         return optax.apply_updates(params, updates), state
@@ -90,7 +95,7 @@ def _batches(length: int, seed: int) -> Iterator[np.ndarray]:
 
 def main() -> None:
     """Fit on the training split, print both rows."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('experiment', help='a file of experiments/')
     parser.add_argument('--raw_dir', type=Path, default=RunOptions().raw_dir)
     parser.add_argument('--data_dir', type=Path, default=RunOptions().data_dir)
@@ -104,7 +109,7 @@ def main() -> None:
     pixels, classes = sample_pixels(train, arguments.seed)
     model = PixelPerceptron(k)
     params = fit(model, pixels, classes, arguments.seed)
-    predict = jax.jit(lambda x: jnp.argmax(model.apply(params, x), -1).astype(jnp.int32))
+    predict = jax.jit(lambda x: jnp.argmax(_scores(model, params, x), -1).astype(jnp.int32))
     majority = np.bincount(classes, minlength=k).argmax()
     found = {'commonest class': Confusion(k), 'colour and place': Confusion(k)}
     for i in range(len(val)):

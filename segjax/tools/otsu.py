@@ -31,7 +31,7 @@ def otsu(image: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Threshold the evaluated split, print the scores."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('experiment', help='a file of experiments/')
     parser.add_argument('--raw_dir', type=Path, default=RunOptions().raw_dir)
     parser.add_argument('--data_dir', type=Path, default=RunOptions().data_dir)

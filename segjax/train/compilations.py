@@ -33,13 +33,13 @@ def watch_compilations(warn: Callable[[str], None]) -> Iterator[dict[str, int]]:
     counts = dict.fromkeys(REMEDIES, 0)
     seconds = dict.fromkeys(REMEDIES, 0.0)
 
-    def listen(event: str, duration: float, **described: Any) -> None:
+    def listen(event: str, duration_secs: float, **described: Any) -> None:
         found = re.search(r'\w+(?=\)*$)', str(described.get('fun_name', '')))  # of `jit(score)`
         name = found.group() if found else ''
         if event != EVENT or name not in counts:
             return
         counts[name] += 1
-        seconds[name] += duration
+        seconds[name] += duration_secs
         if counts[name] in WARN_AT:
             warn(
                 f'{name} was compiled {counts[name]} times, {seconds[name]:.0f} s in all; '

@@ -61,7 +61,8 @@ def make_train_step(
         losses, gradient, extra = differentiate(terms, trainable, state.extra, batch, key)
         loss, norm = sum(losses.values()), optax.tree.norm(gradient)
         updates, opt_state = rule.update(gradient, state.opt_state, trainable)
-        params = join(optax.apply_updates(trainable, updates), frozen)
+        trained: Any = optax.apply_updates(trainable, updates)
+        params = join(trained, frozen)
         done = state._replace(
             params=params,
             extra=extra,
