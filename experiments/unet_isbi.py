@@ -22,6 +22,9 @@ Val after 500 steps, seed 0, in 8 min 32 s on 2 cores of an AMD EPYC that much o
 .742, V-Info .935. Membranes between small cells are closed; the faint ones of cells cut lengthwise
 have gaps: 70 % of the membranes' pixels are found, 97 % of the cells'.
 
+The same weights averaged over seven turned and mirrored versions (--mode=eval --orientations=7):
+Rand error .246, V-Rand .836, V-Info .953, warping error .00114, Dice .767.
+
 CrossEntropyDice(background=True) as criterion and 700 steps: 8.5 % wrong, Dice .782, in 4 min 24 s
 with less other work; but cells merge: warping error .00159, Rand error .408, V-Rand .634.
 """
