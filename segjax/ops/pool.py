@@ -8,7 +8,7 @@ Where the windows lie, in both:
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
 from typing import Literal
 
 import jax
@@ -116,9 +116,12 @@ def _overhang(n: Side, window: int, stride: int, padding: int, rounding: str) ->
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(x: Array, window: int, stride: int) -> Array:
-    """Without padding; XLA's own gradient is slower on a CPU (README.md, Speed)."""
-    dims = (1, window, window, 1), (1, stride, stride, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, *dims, 'VALID')
+    """Without padding: along rows, then along columns; faster than XLA's (README.md, Speed)."""
+    for axis in (2, 1):
+        covered = x.shape[axis] - window + 1
+        views = [lax.slice_in_dim(x, at, at + covered, stride, axis=axis) for at in range(window)]
+        x = reduce(jnp.maximum, views)
+    return x
 
 
 def _max_pool_forward(x: Array, window: int, stride: int) -> tuple[Array, tuple[Array, Array]]:
@@ -129,22 +132,26 @@ def _max_pool_forward(x: Array, window: int, stride: int) -> tuple[Array, tuple[
 def _max_pool_backward(
     window: int, stride: int, saved: tuple[Array, Array], g: Array
 ) -> tuple[Array]:
-    """For each place in a window: the pixels there that are the first maximum take the gradient."""
+    """For each place in a window: the pixels there that are the first maximum take the gradient.
+
+    Pixel `stride * m + a` is place `a + stride * q` of window `m - q`: the gradient is added up for
+    each a by itself, in maps of about the output's size, which are interleaved at the end.
+    """
     x, y = saved
-    total, zero = jnp.zeros_like(x), jnp.zeros((), g.dtype)
-    taken = jnp.zeros(y.shape, bool)
-    reach = [(n - 1) * stride + 1 for n in y.shape[1:3]]
+    (b, h, w, c), (oh, ow) = x.shape, y.shape[1:3]
+    tall, wide = -(-h // stride), -(-w // stride)
+    taken, zero = jnp.zeros(y.shape, bool), jnp.zeros((), g.dtype)
+    phases = [[jnp.zeros((b, tall, wide, c), g.dtype)] * stride for _ in range(stride)]
     for i, j in np.ndindex(window, window):
-        end = (x.shape[0], i + reach[0], j + reach[1], x.shape[3])
+        end = (b, i + (oh - 1) * stride + 1, j + (ow - 1) * stride + 1, c)
         first = (lax.slice(x, (0, i, j, 0), end, (1, stride, stride, 1)) == y) & ~taken
         taken |= first
-        rows, columns = (
-            (at, n - at - covered, stride - 1)
-            for at, n, covered in zip((i, j), x.shape[1:3], reach, strict=True)
-        )
         part = jnp.where(first, g, jnp.zeros_like(g))
-        total += lax.pad(part, zero, ((0, 0, 0), rows, columns, (0, 0, 0)))
-    return (total,)
+        (q, row), (r, column) = divmod(i, stride), divmod(j, stride)
+        shifts = ((0, 0, 0), (q, tall - oh - q, 0), (r, wide - ow - r, 0), (0, 0, 0))
+        phases[row][column] += lax.pad(part, zero, shifts)
+    whole = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+    return (whole.reshape(b, tall * stride, wide * stride, c)[:, :h, :w],)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
