@@ -1,6 +1,6 @@
 """Speed beside Torch on the CPU: ratios, time of JAX over time of Torch; below 1, JAX is faster.
 
-python -m segjax.tools.compare_torch                          everything, some minutes
+python -m segjax.tools.compare_torch                          everything, seven minutes
 python -m segjax.tools.compare_torch --nets=unet_64 --ops=    one network, no operation
 python -m segjax.tools.compare_torch --json=ratios.json       also to a file
 
@@ -77,6 +77,7 @@ def _table(header: str, rows: dict[str, Any]) -> None:
 def main(arguments: list[str]) -> None:
     """Compare what is asked for, print tables, write the file."""
     options = _parse(arguments)
+    jax.config.update('jax_platforms', 'cpu')  # as Torch here, whatever the machine has
     machine.prepare()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     load, found = OtherLoad(), {'nets': {}, 'ops': {}}
