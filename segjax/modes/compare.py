@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation, Sample
 from segjax.modes.eval import find_state
-from segjax.train import machine, opening, report
+from segjax.train import distributed, machine, opening, report
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.rundir import find_runs, output_folder, read_config, write_json
@@ -74,6 +75,15 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     return _Evaluated(folder, job, step or int(state.step), found)
 
 
+def _check_alone(options: RunOptions) -> None:
+    """Raises UserError where several processes would draw the same picture."""
+    if options.distributed == 'auto' and distributed.find_cluster(os.environ) is not None:
+        raise UserError(
+            '--mode=compare is for one process: start it outside the job, or one task of it with '
+            '--distributed=off.'
+        )
+
+
 def _check_same_data(first: _Evaluated, other: _Evaluated) -> None:
     """Raises UserError unless both runs have the same classes and saw the same pictures."""
     same = first.job.info.class_names == other.job.info.class_names
@@ -123,6 +133,7 @@ def run(experiment: Experiment, options: RunOptions) -> int:
       UserError: a run is not there, has no weights, or has other data than the first.
     """
     screen = Screen()
+    _check_alone(options)
     folders = find_runs(options.runs)
     machine.prepare()
     opening.describe_devices(screen)

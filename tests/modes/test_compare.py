@@ -12,6 +12,7 @@ from segjax import config
 from segjax.config import RunOptions
 from segjax.modes import compare, train
 from segjax.modes import eval as evaluation
+from segjax.train import distributed
 from segjax.types import UserError
 
 
@@ -94,3 +95,10 @@ def test_what_is_no_run_is_named(tiny, runs, tmp_path):
         compare.run(tiny, options(tmp_path))
     with pytest.raises(UserError, match=r'nowhere holds no run'):
         compare.run(tiny, options(tmp_path, runs=words(runs[1], 'nowhere')))
+
+
+def test_several_processes_are_refused(tiny, tmp_path, monkeypatch):
+    for name, value in zip(distributed.OWN, ('host:1', '2', '0'), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match='is for one process'):
+        compare.run(tiny, options(tmp_path, runs=('anything',)))
