@@ -10,6 +10,7 @@ and Dice, means over the pictures, also of each part of the data set, and the Io
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import runpy
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = runpy.run_path(arguments.experiment)['experiment']()
     roots = Roots(arguments.raw_dir, arguments.data_dir)
-    source = experiment.dataset.source(experiment.eval.split, roots)
+    dataset = dataclasses.replace(experiment.dataset, normalize='unit')  # pictures as they are
+    source = dataset.source(experiment.eval.split, roots)
     scores, both, either = ImageScores(), 0, 0
     for i in range(len(source)):
         sample, group = source[i], source.group(i)
