@@ -7,7 +7,7 @@ import pytest
 
 from segjax.metrics import instances
 
-KEYS = ('ap', 'ap50', 'ap75', 'aji', 'pq', 'sq', 'rq')
+KEYS = ('ap', 'ap50', 'ap75', 'aji', 'seg', 'pq', 'sq', 'rq')
 
 
 def random_objects(rng, number, size=(24, 30)):
@@ -66,7 +66,8 @@ def by_brute_force(label, prediction):
     matched = [v for a, b in itertools.product(label, prediction) if (v := iou(a, b)) > 0.5]
     quality, recognition = (sum(matched) / len(matched) if matched else 0), 2 * len(matched) / total
     panoptic = (quality * recognition, quality, recognition)
-    return (sum(precision) / 10, precision[0], precision[5], both / either, *panoptic)
+    seg = sum(iou(a, b) for a in label for b in prediction if 2 * len(a & b) > len(a)) / len(label)
+    return (sum(precision) / 10, precision[0], precision[5], both / either, seg, *panoptic)
 
 
 @pytest.mark.parametrize('seed', range(12))
@@ -88,6 +89,7 @@ def test_a_picture_by_hand():
     assert found['ap50'] == found['ap75'] == 1 / 3  # one match, one missed, one invented
     assert found['ap'] == pytest.approx(6 / 10 / 3)  # an IoU of .75 reaches six thresholds
     assert found['aji'] == 12 / (16 + 8 + 8)
+    assert found['seg'] == 0.75 / 2
     assert (found['pq'], found['sq'], found['rq']) == (0.375, 0.75, 0.5)
 
 
@@ -113,6 +115,7 @@ def test_a_merged_pair_counts_as_one_match_at_most():
     found = instances.instance_scores(label, merged)
     assert found['ap50'] == found['pq'] == 0  # 16 of 36 pixels each
     assert found['aji'] == 32 / 72
+    assert found['seg'] == 16 / 36  # both have the one object as their partner
 
 
 def test_components_by_their_connectivity():
