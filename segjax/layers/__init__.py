@@ -4,7 +4,8 @@ from segjax.layers.axis import DATA_AXIS
 from segjax.layers.conv import Conv, ConvTranspose
 from segjax.layers.double_conv import DoubleConv
 from segjax.layers.dropout import Dropout
-from segjax.layers.norm import BatchNorm
+from segjax.layers.norm import BatchNorm, FrozenBatchNorm
+from segjax.layers.separable_conv import SeparableConv
 from segjax.layers.sides import check_sides, round_up
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     'ConvTranspose',
     'DoubleConv',
     'Dropout',
+    'FrozenBatchNorm',
+    'SeparableConv',
     'check_sides',
     'round_up',
 ]
