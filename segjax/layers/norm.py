@@ -1,4 +1,4 @@
-"""The one batch normalisation of segjax."""
+"""The one batch normalisation of segjax, and its frozen form."""
 
 from __future__ import annotations
 
@@ -53,3 +53,31 @@ class BatchNorm(nn.Module):
         mean = jnp.mean(x, axis=(0, 1, 2))
         axis = bound_axis()
         return mean if axis is None else lax.pmean(mean, axis)
+
+
+class FrozenBatchNorm(nn.Module):
+    """`y = scale (x - mean) / sqrt(var + epsilon) + bias` with four constant vectors.
+
+    They lie in a collection of their own, `frozen`, and not among the parameters: they come with
+    pretrained weights and are never trained, as detection models have it, whose batches are small.
+
+    Attributes:
+      epsilon: added to the variance; 0 in torchvision's published Mask R-CNN, version 1.
+      dtype: of the output.
+    """
+
+    epsilon: float = 1e-5
+    dtype: str = 'float32'
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c'], *, train: bool) -> Float[Array, 'b h w c']:
+        del train
+        ones, zeros = (lambda f=f: f((x.shape[-1],), jnp.float32) for f in (jnp.ones, jnp.zeros))
+        scale = self.variable('frozen', 'scale', ones).value
+        bias = self.variable('frozen', 'bias', zeros).value
+        mean = self.variable('frozen', 'mean', zeros).value
+        var = self.variable('frozen', 'var', ones).value
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
+        y = x.astype(jnp.float32) * factor.reshape(1, 1, 1, -1) + shift.reshape(1, 1, 1, -1)
+        return y.astype(self.dtype)

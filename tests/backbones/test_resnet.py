@@ -105,3 +105,9 @@ def test_rematerialisation_changes_neither_gradient_nor_statistics(fast_jit):
     recomputed = _gradient_and_statistics(_stage(bottleneck=False, remat=True), fast_jit)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     jax.tree.map(close, plain, recomputed)
+
+
+def test_frozen_normalisation_leaves_only_kernels_among_the_parameters(shapes):
+    found = shapes(ResNet(50, norm='frozen'), (1, 32, 32, 3))
+    assert set(found) == {'params', 'frozen'}
+    assert sum(leaf.size for leaf in jax.tree.leaves(found['params'])) == 23_454_912

@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from segjax.layers import DATA_AXIS, BatchNorm
+from segjax.layers import DATA_AXIS, BatchNorm, FrozenBatchNorm
 
 
 def _image(*values):
@@ -148,3 +148,14 @@ def test_a_sharded_batch_equals_one_device(one_device):
     mesh = Mesh(np.array(jax.devices()), (DATA_AXIS,), axis_types=(AxisType.Auto,))
     sharded = jax.device_put((x, g), NamedSharding(mesh, P(DATA_AXIS)))
     _assert_close(jax.jit(_step)(variables, *sharded), expected)
+
+
+def test_frozen_normalisation_by_hand():
+    """Its vectors are no parameters, and training changes none of them."""
+    norm = FrozenBatchNorm(epsilon=0.0)
+    assert set(norm.init(jax.random.key(0), _image(7, -1), train=True)) == {'frozen'}
+    given = _variables(scale=2.0, bias=1.0, mean=3.0, var=4.0)
+    frozen = {'frozen': given['params'] | given['batch_stats']}
+    y, updates = norm.apply(frozen, _image(7, -1), train=True, mutable=['frozen'])
+    assert y.ravel().tolist() == [5, -3]  # 2 (x - 3) / 2 + 1
+    jax.tree.map(np.testing.assert_array_equal, dict(updates), frozen)
