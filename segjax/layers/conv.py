@@ -14,6 +14,8 @@ from segjax import ops
 from segjax.ops.conv import Padding
 
 HE_NORMAL = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
+# Torch's default of a convolution: uniform in +-1 / sqrt(fan in)
+TORCH_UNIFORM = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 
 def bilinear_init(
