@@ -149,6 +149,30 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     raise UserError(f'{name}: Pillow mode {mode} is not supported; save it as RGB or gray PNG.')
 
 
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).convert('L'))
+    gray = pixels.astype(np.float32) @ np.array((0.299, 0.587, 0.114), np.float32)
+    return (np.rint(gray) if pixels.dtype.kind in 'iu' else gray).astype(pixels.dtype)
+
+
+def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """A picture `h w` or `h w c` as `h w channels`, 1 or 3, of its own type.
+
+    Gray is repeated; colour becomes luma (ITU-R 601), of 8 bits where it is of 8 bits. Of two or
+    four channels the last is alpha: dropped, not blended.
+    """
+    if pixels.ndim == 3:
+        pixels = pixels[:, :, : 1 if pixels.shape[2] < 3 else 3]
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and channels == 1:
+        pixels = _luma(pixels)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.shape[2] != channels:
+        pixels = np.repeat(pixels, channels, axis=2)
+    return np.ascontiguousarray(pixels)
+
+
 def read_image(source: File, *, channels: int = 3, name: str = '') -> np.ndarray:
     """Reads a picture as `h w channels`, upright.
 
@@ -171,12 +195,7 @@ def read_image(source: File, *, channels: int = 3, name: str = '') -> np.ndarray
         raise ValueError(f'channels must be 1 or 3, not {channels}')
     name = _describe(source, name)
     image, _ = _load(source, name)
-    pixels = _pixels(image, name)
-    if pixels.ndim == 3 and channels == 1:
-        pixels = np.asarray(Image.fromarray(pixels).convert('L'))
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], channels, axis=2)
-    return np.ascontiguousarray(pixels)
+    return with_channels(_pixels(image, name), channels)
 
 
 def _pack_rgb(colours: np.ndarray) -> np.ndarray:

@@ -56,10 +56,13 @@ def _prefetch(
     return iter(steps.to_iter_dataset(options))
 
 
-def _fill_of(source: Source, image: np.ndarray, fill: Fill | None) -> np.ndarray:
+def _zero_of(source: Source, image: np.ndarray) -> Fill:
+    """The raw value, a channel, that the source normalises to 0."""
+    return normalization_fill(source.normalize, image.dtype, channels=image.shape[2])
+
+
+def _in_type_of(image: np.ndarray, fill: Fill) -> np.ndarray:
     """The padding's colour in the type of the image."""
-    if fill is None:
-        fill = normalization_fill(source.normalize, image.dtype, channels=image.shape[2])
     value = np.array(fill)
     return (np.rint(value) if image.dtype.kind in 'iu' else value).astype(image.dtype)
 
@@ -220,7 +223,7 @@ class TrainPipeline:
         for transform in self.transforms:
             image = transform.color(image, rng)
         if self.pad == 'constant' and (beyond := resample.outside((h, w), warp)) is not None:
-            image[beyond] = _fill_of(source, image, fill)
+            image[beyond] = _in_type_of(image, fill or _zero_of(source, image))
         label, weight, instances = sample.label, sample.weight, None
         if label is not None:
             label = resample.warp_label(label, warp, border=self.pad).astype(np.int32)
@@ -366,16 +369,27 @@ class EvalPipeline:
             samples += [_blank(pattern)] * (rows - len(samples))
         return _stack(samples)
 
+    def place_image(self, image: np.ndarray, canvas: tuple[int, int], fill: Fill) -> np.ndarray:
+        """The picture `h w c` in its canvas, stretched and scaled: what the network is fed.
+
+        Args:
+          canvas: height and width in native pixels.
+          fill: the raw value, a channel, of what lies beyond the picture.
+        """
+        shape, placed = image.shape[:2], Warp.identity(canvas)
+        scaled = (placed.resized(self.stretch) if any(self.stretch) else placed).scaled(self.scale)
+        if canvas == shape and scaled.size == shape:
+            return image
+        image = resample.warp_image(image, scaled)
+        if (beyond := resample.outside(shape, scaled)) is not None:
+            image[beyond] = _in_type_of(image, fill)
+        return image
+
     def _place(self, source: Source, index: int, canvas, fill: Fill | None) -> Batch:
         sample = _load(source, index)
         shape = sample.image.shape[:2]
         placed = Warp.identity(canvas)
-        scaled = (placed.resized(self.stretch) if any(self.stretch) else placed).scaled(self.scale)
-        image = sample.image
-        if canvas != shape or scaled.size != shape:
-            image = resample.warp_image(image, scaled)
-            if (beyond := resample.outside(shape, scaled)) is not None:
-                image[beyond] = _fill_of(source, image, fill)
+        image = self.place_image(sample.image, canvas, fill or _zero_of(source, sample.image))
         label, weight, instances = sample.label, sample.weight, None
         if label is not None and canvas != shape:
             label = resample.warp_label(label, placed).astype(np.int32)
