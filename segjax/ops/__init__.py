@@ -1,5 +1,6 @@
 """Pure functions on arrays: no parameters, no Flax. NHWC throughout."""
 
+from segjax.ops.boxes import box_area, clip_boxes, decode_boxes, encode_boxes, pairwise_iou
 from segjax.ops.conv import conv, conv_cost
 from segjax.ops.conv_matrix import conv_matrix
 from segjax.ops.conv_transpose import conv_transpose
@@ -22,13 +23,17 @@ __all__ = [
     'avg_pool',
     'bed_of_nails',
     'bilinear_kernel',
+    'box_area',
     'center_crop',
+    'clip_boxes',
     'conv',
     'conv_cost',
     'conv_matrix',
     'conv_transpose',
+    'decode_boxes',
     'deconvolve',
     'depthwise_conv',
+    'encode_boxes',
     'label_map',
     'local_response_norm',
     'max_pool',
@@ -38,6 +43,7 @@ __all__ = [
     'nearest_unpool',
     'normalize',
     'one_hot',
+    'pairwise_iou',
     'receptive_field',
     'resize_bilinear',
     'separable_conv',
