@@ -23,6 +23,7 @@ from segjax.config import Leaf, RunOptions
 from segjax.types import UserError
 
 NEED_A_RUN = ('eval',)  # modes that are of no use without the checkpoints of a run
+TAKE_RUNS = ('compare',)  # modes that work on runs named by their directories; no --exp needed
 
 
 class Argument(NamedTuple):
@@ -50,8 +51,12 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def split(argv: Sequence[str]) -> list[Argument]:
-    """Arguments by name. Raises UserError for a word that belongs to none."""
+    """Arguments by name; words of their own are the runs of a mode that takes some.
+
+    Raises UserError for a word that belongs to nothing.
+    """
     arguments: list[Argument] = []
+    takes_runs = any(f'--mode={mode}' in argv for mode in TAKE_RUNS)
     for word in ('--help' if word == '-h' else word for word in argv):
         if word.startswith('--') and len(word) > 2:
             name, equals, text = word[2:].partition('=')
@@ -59,6 +64,9 @@ def split(argv: Sequence[str]) -> list[Argument]:
             complete = bool(equals)
         elif arguments and not complete:
             arguments[-1] = Argument(arguments[-1].name, (*arguments[-1].texts, word))
+        elif takes_runs:
+            arguments.append(Argument('runs', (word,)))
+            complete = False
         else:
             after = f' after {arguments[-1]}' if arguments else ''
             raise UserError(f'Unexpected {word!r}{after}: write --name=value, or --name=4,8.')
@@ -268,17 +276,19 @@ def _of_run(experiment: Any, options: RunOptions, changes: Sequence[Override]) -
 
 
 def parse_options(arguments: Sequence[Argument]) -> tuple[RunOptions, list[Argument]]:
-    """The run options among the arguments, and the others. Raises UserError without --exp."""
+    """The run options among the arguments, and the others. Raises UserError without --exp, where
+    the mode needs one."""
     leaves = config.leaves(RunOptions())
     names = {name.replace('_', ''): name for name in leaves}  # --work-dir means --workdir
     values, others = {}, []
     for argument in arguments:
         if name := names.get(argument.name.replace('_', '')):
-            values[name] = parse_value(name, leaves[name], argument.texts)
+            value = parse_value(name, leaves[name], argument.texts)
+            values[name] = (*values.get(name, ()), *value) if name == 'runs' else value
         else:
             others.append(argument)
     options = config.replace(RunOptions(), values)
-    if not options.exp and options.mode != 'doctor':
+    if not options.exp and options.mode not in ('doctor', *TAKE_RUNS):
         raise UserError('Which experiment? Write --exp=NAME; --list names them.')
     return options, others
 

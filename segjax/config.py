@@ -53,8 +53,8 @@ class RunOptions:
     checkpoint: str = 'best'
     """Which checkpoint to evaluate: best, latest or a step."""
     runs: tuple[str, ...] = ()
-    """compare: the run directories to draw side by side, as in --runs=A,B,C; eval: finished runs
-    whose predictions are averaged."""
+    """compare: the run directories to draw side by side, as in --runs=A,B,C or as words of their
+    own; eval: finished runs whose predictions are averaged."""
     arms: tuple[str, ...] = ()
     """sweep: these arms alone, in this order; the first is the control. Empty: all."""
     from_runs: bool = False

@@ -105,6 +105,22 @@ def test_split_refuses_words_without_a_name(argv):
 
 
 @pytest.mark.parametrize(
+    'argv',
+    [
+        ['--mode=compare', 'runs/a', 'runs/b,seed=1', 'c'],
+        ['runs/a', 'runs/b,seed=1', '--mode=compare', 'c'],
+        ['--mode=compare', '--runs=runs/a', 'runs/b,seed=1', 'c'],
+        ['--mode=compare', '--runs', 'runs/a', 'runs/b,seed=1', 'c'],
+    ],
+)
+def test_runs_may_be_words_of_their_own(argv):
+    options, rest = commandline.parse_options(commandline.split(argv))
+    assert options.runs == ('runs/a', 'runs/b', 'seed=1', 'c')
+    assert options.exp == ''
+    assert rest == []
+
+
+@pytest.mark.parametrize(
     ('argv', 'get', 'value'),
     [
         (['--lr=1e-3'], lambda e: e.lr, 0.001),

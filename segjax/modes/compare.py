@@ -1,9 +1,11 @@
 """--mode=compare: image | ground truth | run | run | ..., the same images for every run.
 
-    python launch.py --mode=compare --exp=fcn8s_shapes --runs=RUN1,RUN2,RUN3
+    python launch.py --mode=compare RUN1 RUN2 RUN3
 
 Each run is made from its own config.json, so networks of any kind can stand side by side; their
-data must be the same. --eval.split and --eval.limit hold for all runs, --checkpoint too.
+data must be the same. It also says which fields differ. Split and number of images are those of the
+first run, or with --exp=NAME --eval.split=SPLIT --eval.limit=NUMBER those; --checkpoint holds for
+all runs.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +41,7 @@ class _Evaluated(NamedTuple):
     """A run with what its evaluation found."""
 
     folder: Path
+    fields: dict[str, Any]  # of its config.json
     job: Job
     step: int
     found: Evaluation
@@ -59,7 +62,8 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
 
     A finished run is read from its model/ folder, which outlives changes of the training state.
     """
-    own: Experiment = config.build(read_config(folder).fields)
+    fields = read_config(folder).fields
+    own: Experiment = config.build(fields)
     asked = experiment.eval
     pipeline = dataclasses.replace(own.eval, split=asked.split, limit=asked.limit)
     own = dataclasses.replace(own, eval=pipeline)
@@ -72,7 +76,7 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     source = dataclasses.replace(options, workdir=folder, weights=weights)
     state, _ = find_state(job, source)
     found = job.evaluate(state, samples=NUM_IMAGES)
-    return _Evaluated(folder, job, step or int(state.step), found)
+    return _Evaluated(folder, fields, job, step or int(state.step), found)
 
 
 def _check_alone(options: RunOptions) -> None:
@@ -117,17 +121,27 @@ def _draw(titles: Sequence[str], runs: Sequence[_Evaluated]) -> np.ndarray:
     )
 
 
-def _describe(run: _Evaluated) -> dict[str, object]:
+def _say_fields(screen: Screen, titles: Sequence[str], runs: Sequence[_Evaluated]) -> None:
+    """What was set otherwise in each run than in the first."""
+    for title, run in zip(titles[1:], runs[1:], strict=True):
+        screen.heading(f'fields, {titles[0]} -> {title}')
+        for line in config.diff(runs[0].fields, run.fields) or ['no difference']:
+            screen.line(f'  {line}')
+
+
+def _describe(run: _Evaluated, first: _Evaluated) -> dict[str, object]:
     return {
         'run': str(run.folder),
+        'fields': config.diff(first.fields, run.fields),  # from the first run to this one
         'step': run.step,
         'metrics': run.found.metrics,
         'protocol': report.protocol(run.job, run.found),
     }
 
 
-def run(experiment: Experiment, options: RunOptions) -> int:
-    """Evaluate all runs, print their metrics, write comparison.png and compare.json; the exit code.
+def run(experiment: Experiment | None, options: RunOptions) -> int:
+    """Evaluate all runs, print their fields and metrics, write comparison.png and compare.json; the
+    exit code.
 
     Raises:
       UserError: a run is not there, has no weights, or has other data than the first.
@@ -135,14 +149,16 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     screen = Screen()
     _check_alone(options)
     folders = find_runs(options.runs)
+    asked: Experiment = experiment or config.build(read_config(folders[0]).fields)
     machine.prepare()
     opening.describe_devices(screen)
     runs: list[_Evaluated] = []
     for folder in folders:
         screen.facts({'run': str(folder)})
-        runs.append(_evaluate(folder, experiment, options))
+        runs.append(_evaluate(folder, asked, options))
         _check_same_data(runs[0], runs[-1])
     titles = _titles(folders)
+    _say_fields(screen, titles, runs)
     split = runs[0].job.experiment.eval.split
     screen.heading(f'{split}, {runs[0].found.num_images} images')
     rows = [
@@ -152,6 +168,6 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     screen.table(('run', 'step', *(name.replace('_', ' ') for name in METRICS)), rows)
     target = output_folder(options, 'compare')
     write_png(target / 'comparison.png', _draw(titles, runs))
-    write_json(target / 'compare.json', plain([_describe(run) for run in runs]))
+    write_json(target / 'compare.json', plain([_describe(run, runs[0]) for run in runs]))
     screen.facts({'written to': str(target / 'comparison.png')})
     return 0

@@ -83,7 +83,8 @@ def find_runs(words: Sequence[str]) -> list[Path]:
     """
     if not words:
         raise UserError(
-            'Which runs? Write --runs=RUN1,RUN2, the directories of finished trainings.'
+            'Which runs? Name the directories of finished trainings: --runs=RUN1,RUN2, or with '
+            '--mode=compare just RUN1 RUN2.'
         )
     found, first = [], 0
     while first < len(words):

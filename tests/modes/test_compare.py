@@ -49,6 +49,8 @@ def test_each_run_has_the_metrics_of_its_own_evaluation(tiny, runs, tmp_path, ca
         assert entry['metrics'] == alone['metrics']['val']
         assert (entry['step'], entry['protocol']) == (alone['step'], alone['protocol'])
     printed = capsys.readouterr().out
+    assert 'fields, tiny -> eval_every=4,seed=1\n  eval_every: 2 -> 4\n  seed: 0 -> 1' in printed
+    assert [entry['fields'] for entry in found] == [[], ['eval_every: 2 -> 4', 'seed: 0 -> 1']]
     assert 'val, 8 images' in printed
     assert f'{found[1]["metrics"]["mean_iou"]:.3f}' in printed
     picture = np.asarray(Image.open(tmp_path / 'out/compare/comparison.png'))
@@ -70,6 +72,13 @@ def test_a_checkpoint_may_be_named(tiny, runs, tmp_path):
     lines = map(json.loads, (runs[0] / 'metrics.jsonl').read_text().splitlines())
     logged = next(row for row in lines if row['split'] == 'val' and row['step'] == 2)
     assert (found['step'], found['metrics']['loss']) == (2, logged['loss'])
+
+
+def test_without_an_experiment_the_first_run_says_what_is_evaluated(runs, tmp_path):
+    asked = options(tmp_path, runs=words(*runs))
+    assert compare.run(None, asked) == 0
+    found = json.loads((tmp_path / 'compare/compare.json').read_text())
+    assert [entry['protocol']['images'] for entry in found] == [8, 8]
 
 
 def test_limit_and_output_are_those_of_the_command(tiny, runs, tmp_path):
