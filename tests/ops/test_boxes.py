@@ -28,13 +28,13 @@ def test_overlaps_by_hand():
 
 
 def test_overlaps_equal_the_loop():
-    a, b = _random_boxes(9, side=50), _random_boxes(13, seed=1, side=50)
+    a, b = _random_boxes(9), _random_boxes(13, seed=1)
     iou = np.zeros((9, 13))
     for i, j in np.ndindex(iou.shape):
         (x1, y1), (x2, y2) = np.maximum(a[i, :2], b[j, :2]), np.minimum(a[i, 2:], b[j, 2:])
         shared = max(x2 - x1, 0) * max(y2 - y1, 0)
         iou[i, j] = shared / (np.prod(a[i, 2:] - a[i, :2]) + np.prod(b[j, 2:] - b[j, :2]) - shared)
-    assert (iou > 0).sum() > 20
+    assert (iou > 0).sum() > 10
     np.testing.assert_allclose(ops.pairwise_iou(a, b), iou, rtol=1e-4, atol=1e-6)
 
 
