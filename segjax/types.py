@@ -29,6 +29,7 @@ class Instances(NamedTuple):
     masks: Array  # b n m m  uint8 0/1
     crowd: Array  # b n      bool, a region of many objects
     valid: Array  # b n      bool, False for padding
+    cut: Array = None  # b   int32, further objects, for which n had no place
 
 
 class Batch(NamedTuple):

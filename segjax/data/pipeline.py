@@ -191,6 +191,40 @@ class TrainPipeline:
         rng = np.random.default_rng((seed, _SAMPLE, number))
         return self._augment(load_readable(source, index), source, rng, fill)
 
+    def empty_batch(self, channels: int) -> Batch:
+        """A batch of the shapes that training sees, with no memory behind its zeros."""
+        zeros = lambda dtype, *shape: np.broadcast_to(
+            np.zeros((), dtype), (self.batch_size, *shape)
+        )
+        batch = Batch(
+            image=zeros(np.uint8, *self.crop, channels),
+            label=zeros(np.int32, *self.crop),
+            size=zeros(np.int32, 2),
+            image_id=zeros(np.int32),
+            valid=zeros(np.bool_),
+        )
+        if not self.instances:
+            return batch
+        n, m = self.instances, self.mask_size
+        shape = (m, m) if m else self.crop
+        return batch._replace(
+            instances=Instances(
+                boxes=zeros(np.float32, n, 4),
+                classes=zeros(np.int32, n),
+                masks=zeros(np.uint8, n, *shape),
+                crowd=zeros(np.bool_, n),
+                valid=zeros(np.bool_, n),
+                cut=zeros(np.int32),
+            )
+        )
+
+    def _resize(self, warp: Warp, rng: np.random.Generator) -> Warp:
+        """The whole picture at the size at which augmentation begins."""
+        del rng
+        if any(self.stretch):
+            warp = warp.resized(self.stretch)
+        return warp.scaled(self.scale)
+
     def _choose_window(self, sample: Batch, warp: Warp, rng: np.random.Generator) -> Warp:
         """A crop of the canvas, by chance within the limit on a class's share."""
         low = -self.margin
@@ -212,13 +246,10 @@ class TrainPipeline:
         self, sample: Batch, source: Source, rng: np.random.Generator, fill: Fill | None
     ) -> Batch:
         h, w = sample.image.shape[:2]
-        warp = Warp.identity((h, w))
-        if any(self.stretch):
-            warp = warp.resized(self.stretch)
-        warp = warp.scaled(self.scale)
+        canvas = self._resize(Warp.identity((h, w)), rng)
         for transform in self.transforms:
-            warp = transform.warp(warp, rng)
-        warp = self._choose_window(sample, warp, rng)
+            canvas = transform.warp(canvas, rng)
+        warp = self._choose_window(sample, canvas, rng)
         image = resample.warp_image(sample.image, warp, border=self.pad)
         for transform in self.transforms:
             image = transform.color(image, rng)
@@ -234,7 +265,7 @@ class TrainPipeline:
             instances = resample.pack_instances(
                 seen, number=self.instances, mask_size=self.mask_size, size=self.crop
             )
-        size = np.array(self.crop, np.int32)
+        size = np.minimum(canvas.size, self.crop).astype(np.int32)
         return sample._replace(
             image=image, label=label, weight=weight, instances=instances, size=size
         )

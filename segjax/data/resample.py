@@ -354,6 +354,7 @@ def pack_instances(
         masks=np.zeros((number, *shape), np.uint8),
         crowd=np.zeros(number, bool),
         valid=np.zeros(number, bool),
+        cut=np.int32(max(len(areas) - number, 0)),
     )
     for row, i in enumerate(kept):
         box, mask = instances.boxes[i], instances.masks[i]
