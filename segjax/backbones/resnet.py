@@ -172,6 +172,7 @@ class ResNet(nn.Module):
       remat: recompute each block in the backward pass instead of keeping its activations.
       dtype: compute type.
       variant: see the head of this file.
+      norm: 'frozen' keeps the statistics, scales and shifts of pretrained weights as constants.
     """
 
     depth: Literal[18, 34, 50, 101] = 50
@@ -185,11 +186,14 @@ class ResNet(nn.Module):
     dtype: str = 'float32'
     stages: int = 4
     variant: Literal['torchvision', 'beta'] = 'torchvision'
+    norm: Literal['batch', 'frozen'] = 'batch'
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> dict[str, Array]:
         conv = partial(Conv, use_bias=False, kernel_init=HE_NORMAL_OUT, dtype=self.dtype)
         norm = partial(BatchNorm, self.bn_momentum, self.bn_epsilon, self.dtype)
+        if self.norm == 'frozen':
+            norm = partial(FrozenBatchNorm, self.bn_epsilon, self.dtype)
         beta = self.variant == 'beta'
         c1 = self._stem(image, train, conv, norm)  # b h/2 w/2 width
         features = {'c1': c1}
