@@ -8,6 +8,7 @@ from segjax.backbones.googlenet import GoogLeNet
 from segjax.backbones.mobilenet import MobileNetV2, MobileNetV3Large
 from segjax.backbones.resnet import ResNet
 from segjax.backbones.vgg import VGG
+from segjax.backbones.xception import Xception
 
 __all__ = [
     'VGG',
@@ -17,4 +18,5 @@ __all__ = [
     'MobileNetV2',
     'MobileNetV3Large',
     'ResNet',
+    'Xception',
 ]
