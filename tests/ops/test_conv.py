@@ -94,6 +94,8 @@ def test_same_padding_puts_the_odd_pixel_behind():
         ((4, 5), (1, 1), 1, 0, 1, 1),
         ((4, 5), (1, 1), 1, 1, 1, 1),
         ((4, 5), (1, 1), 1, 'same', 1, 2),
+        ((2, 4), (7, 5), 1, 'same', 1, 1),  # few windows: by matmul
+        ((4, 5), (5, 7), 1, 'same', 1, 1),
     ],
 )
 def test_conv_equals_the_loop(size, kernel, stride, padding, dilation, groups):
@@ -159,6 +161,15 @@ def test_wide_dilation_is_computed_by_taps_on_a_cpu():
     )
     assert ' convolution(' not in program(17).compile().as_text()
     assert ' convolution(' in program(18).compile().as_text()
+
+
+def test_wide_kernel_is_a_matrix_product_on_a_small_map_on_a_cpu():
+    k = jnp.asarray(_normal(5, 5, 2, 12))
+    program = lambda h, w: jax.jit(lambda x: ops.conv(x, k)).lower(
+        jax.ShapeDtypeStruct((1, h, w, 2), jnp.float32)
+    )
+    assert ' convolution(' not in program(3, 4).compile().as_text()
+    assert ' convolution(' in program(4, 4).compile().as_text()
 
 
 def test_transposed_two_by_two_by_hand():
