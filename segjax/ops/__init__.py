@@ -7,6 +7,7 @@ from segjax.ops.conv_transpose import conv_transpose
 from segjax.ops.crop import center_crop, mirror_pad
 from segjax.ops.deconvolve import deconvolve
 from segjax.ops.label_map import label_map, one_hot
+from segjax.ops.nms import Kept, classwise_nms, nms
 from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
 from segjax.ops.partition import HEIGHT_AXIS
@@ -18,6 +19,7 @@ from segjax.ops.unpool import bed_of_nails, max_pool_with_indices, max_unpool, n
 
 __all__ = [
     'HEIGHT_AXIS',
+    'Kept',
     'ReceptiveField',
     'Window',
     'avg_pool',
@@ -25,6 +27,7 @@ __all__ = [
     'bilinear_kernel',
     'box_area',
     'center_crop',
+    'classwise_nms',
     'clip_boxes',
     'conv',
     'conv_cost',
@@ -41,6 +44,7 @@ __all__ = [
     'max_unpool',
     'mirror_pad',
     'nearest_unpool',
+    'nms',
     'normalize',
     'one_hot',
     'pairwise_iou',
