@@ -61,8 +61,9 @@ class Detections(NamedTuple):
     boxes: Array  # b n 4    float32
     scores: Array  # b n     float32
     classes: Array  # b n    int32
-    masks: Array  # b n m m  float32, probabilities in the box
+    masks: Array  # b n m m  float32, probabilities in the box; None of a model without masks
     valid: Array  # b n      bool
+    dropped: Array = None  # b  int32, boxes that a fixed capacity had no room for
 
 
 class UserError(Exception):
