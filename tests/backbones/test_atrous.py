@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from segjax.backbones import MobileNetV2, MobileNetV3Large, ResNet
+from segjax.backbones import MobileNetV2, MobileNetV3Large, ResNet, Xception, xception
 from segjax.backbones.atrous import atrous_sampling
 
 # (stride, its dilation, dilation after it) of ResNet's four stages, whose stem has stride 4.
@@ -40,12 +40,17 @@ def _without_squeezing(path, leaf):
     [
         (ResNet(18, width=4), (8, 16)),
         (ResNet(50, width=4, multi_grid=(1, 2, 4)), (8,)),
+        (ResNet(18, width=4, variant='beta'), (8,)),
+        (Xception(41, width=0.03), (8, 16)),
         (MobileNetV2(0.25), (8,)),
         (MobileNetV3Large(), (16,)),
     ],
 )
-def test_dense_features_subsampled_are_the_strided_ones(model, output_strides, draw, fast_jit):
+def test_dense_features_subsampled_are_the_strided_ones(
+    model, output_strides, draw, fast_jit, monkeypatch
+):
     """As DeepLab2's atrous_consistency_test, for every level."""
+    monkeypatch.setitem(xception.MIDDLE_FLOWS, 41, 1)
     variables = jax.tree_util.tree_map_with_path(_without_squeezing, draw(model))
     image = np.random.default_rng(1).normal(size=(1, 69, 50, 3)).astype(np.float32)
     apply = lambda m: fast_jit(lambda v, x: m.apply(v, x, train=False))(variables, image)

@@ -57,6 +57,40 @@ def test_a_grid_that_is_too_short_is_refused(shapes):
         shapes(ResNet(50, multi_grid=(1, 2)))
 
 
+def test_the_beta_variant_has_its_strides_in_the_last_blocks(samplings):
+    """As slim's `stack_blocks_dense` runs it at output stride 16, with DeepLabV3's multi-grid."""
+    found = samplings(ResNet(50, output_stride=16, multi_grid=(1, 2, 4), variant='beta'))
+    stem = [found.pop(f'conv1_{i}') for i in (1, 2, 3)]
+    assert stem == [(2, 1), (1, 1), (1, 1)]
+    blocks = {name.removesuffix('.conv2'): sampling for name, sampling in found.items()}
+    strided = {name for name, (stride, _) in blocks.items() if stride == 2}
+    assert strided == {'layer1.2', 'layer2.3'}
+    dilated = {name: dilation for name, (_, dilation) in blocks.items() if dilation > 1}
+    assert dilated == {'layer4.0': 2, 'layer4.1': 4, 'layer4.2': 8}
+
+
+def test_the_beta_variant_returns_the_last_features_at_their_stride(shapes):
+    features, variables = shapes(ResNet(50, variant='beta'))
+    channels = {'c1': 128, 'c2': 256, 'c3': 512, 'c4': 1024, 'c5': 2048}
+    assert {name: feature.shape[-1] for name, feature in features.items()} == channels
+    for k in range(1, 6):
+        assert features[f'c{k}'].shape[1:3] == (-(-101 // 2**k), -(-70 // 2**k))
+    plain = shapes(ResNet(50))[1]['params']
+    count = lambda params: sum(leaf.size for leaf in jax.tree.leaves(params))
+    stem = 3 * 3 * (3 * 64 + 64 * 64 + 64 * 128) + 2 * (64 + 64 + 128)
+    wider = 64 * (64 + 256)  # layer1's first convolution and short cut take 128 channels
+    assert count(variables['params']) == count(plain) - (7 * 7 * 3 * 64 + 2 * 64) + stem + wider
+
+
+def test_c2_of_the_beta_variant_is_what_a_block_adds(draw, fast_jit):
+    """Neither cut by a ReLU nor added to the short cut, as DeepLabV3+'s decoder has it."""
+    model = ResNet(18, width=4, variant='beta', stages=1)
+    image = jnp.asarray(np.random.default_rng(1).normal(size=(1, 21, 18, 3)), jnp.float32)
+    features = fast_jit(lambda v: model.apply(v, image, train=False))(draw(model))
+    assert features['c2'].shape[1:3] == (6, 5)
+    assert np.min(features['c2']) < 0 <= np.min(features['c1'])
+
+
 def test_multiply_adds_of_torchvisions_fcn_resnet50():
     """142.726e9 at 520 x 520: the dilated backbone and a head on 65 x 65 pixels."""
     backbone = layer_costs(ResNet(50, output_stride=8), (1, 520, 520, 3))
@@ -108,6 +142,6 @@ def test_rematerialisation_changes_neither_gradient_nor_statistics(fast_jit):
 
 
 def test_frozen_normalisation_leaves_only_kernels_among_the_parameters(shapes):
-    found = shapes(ResNet(50, norm='frozen'), (1, 32, 32, 3))
+    _, found = shapes(ResNet(50, norm='frozen'))
     assert set(found) == {'params', 'frozen'}
     assert sum(leaf.size for leaf in jax.tree.leaves(found['params'])) == 23_454_912
