@@ -56,7 +56,7 @@ def _prefetch(
     return iter(steps.to_iter_dataset(options))
 
 
-def _zero_of(source: Source, image: np.ndarray) -> Fill:
+def zero_color(source: Source, image: np.ndarray) -> Fill:
     """The raw value, a channel, that the source normalises to 0."""
     return normalization_fill(source.normalize, image.dtype, channels=image.shape[2])
 
@@ -67,7 +67,8 @@ def _in_type_of(image: np.ndarray, fill: Fill) -> np.ndarray:
     return (np.rint(value) if image.dtype.kind in 'iu' else value).astype(image.dtype)
 
 
-def _load(source: Source, index: int) -> Batch:
+def load_sample(source: Source, index: int) -> Batch:
+    """Sample `index`. What it raises beside UserError says which one it was."""
     try:
         return source[index]
     except UserError:
@@ -88,7 +89,7 @@ def load_readable(source: Source, index: int) -> Batch:
     for shift in range(len(source)):
         place = (index + shift) % len(source)
         try:
-            return _load(source, place)
+            return load_sample(source, place)
         except UserError as error:
             source.bad.note(place, error)
     raise UserError(f'None of {len(source)} samples can be read; the last: {source.bad[place]}')
@@ -254,7 +255,7 @@ class TrainPipeline:
         for transform in self.transforms:
             image = transform.color(image, rng)
         if self.pad == 'constant' and (beyond := resample.outside((h, w), warp)) is not None:
-            image[beyond] = _in_type_of(image, fill or _zero_of(source, image))
+            image[beyond] = _in_type_of(image, fill or zero_color(source, image))
         label, weight, instances = sample.label, sample.weight, None
         if label is not None:
             label = resample.warp_label(label, warp, border=self.pad).astype(np.int32)
@@ -400,6 +401,12 @@ class EvalPipeline:
             samples += [_blank(pattern)] * (rows - len(samples))
         return _stack(samples)
 
+    def view(self, shape: tuple[int, int], canvas: tuple[int, int]) -> Warp:
+        """From the canvas that the network is fed to the pixels of a picture of this shape."""
+        del shape
+        placed = Warp.identity(canvas)
+        return (placed.resized(self.stretch) if any(self.stretch) else placed).scaled(self.scale)
+
     def place_image(self, image: np.ndarray, canvas: tuple[int, int], fill: Fill) -> np.ndarray:
         """The picture `h w c` in its canvas, stretched and scaled: what the network is fed.
 
@@ -407,20 +414,20 @@ class EvalPipeline:
           canvas: height and width in native pixels.
           fill: the raw value, a channel, of what lies beyond the picture.
         """
-        shape, placed = image.shape[:2], Warp.identity(canvas)
-        scaled = (placed.resized(self.stretch) if any(self.stretch) else placed).scaled(self.scale)
-        if canvas == shape and scaled.size == shape:
+        shape = image.shape[:2]
+        view = self.view(shape, canvas)
+        if view.size == shape and (view.matrix == np.eye(3)).all():
             return image
-        image = resample.warp_image(image, scaled)
-        if (beyond := resample.outside(shape, scaled)) is not None:
+        image = resample.warp_image(image, view)
+        if (beyond := resample.outside(shape, view)) is not None:
             image[beyond] = _in_type_of(image, fill)
         return image
 
     def _place(self, source: Source, index: int, canvas, fill: Fill | None) -> Batch:
-        sample = _load(source, index)
+        sample = load_sample(source, index)
         shape = sample.image.shape[:2]
         placed = Warp.identity(canvas)
-        image = self.place_image(sample.image, canvas, fill or _zero_of(source, sample.image))
+        image = self.place_image(sample.image, canvas, fill or zero_color(source, sample.image))
         label, weight, instances = sample.label, sample.weight, None
         if label is not None and canvas != shape:
             label = resample.warp_label(label, placed).astype(np.int32)
