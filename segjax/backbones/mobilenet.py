@@ -99,13 +99,14 @@ V3_LARGE_BLOCKS = (
 V3_LEVELS = {1: 'c1', 3: 'c2', 6: 'c3', 12: 'c4'}  # the last blocks at strides 2, 4, 8 and 16
 
 
-def round_channels(channels: float) -> int:
-    """The nearest multiple of 8, at least 8 and never less than nine tenths of `channels`.
+def round_channels(channels: float, unit: int = 8) -> int:
+    """The nearest multiple of `unit`, at least `unit` and never less than nine tenths of
+    `channels`.
 
     `_make_divisible` of the reference implementation (tensorflow/models, slim).
     """
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8
+    rounded = max(unit, int(channels + unit / 2) // unit * unit)
+    return rounded if rounded >= 0.9 * channels else rounded + unit
 
 
 class ConvNormAct(nn.Module):
@@ -165,7 +166,8 @@ class SqueezeExcite(nn.Module):
 class ExpandFilterProject(nn.Module):
     """1x1 expansion, depthwise convolution, squeeze-and-excitation, linear 1x1 projection.
 
-    The layers are named 0, 1, ... in the order in which they run.
+    Returns the projection, and the output of the depthwise convolution. The layers are named 0, 1,
+    ... in the order in which they run.
 
     Attributes:
       block: what to build; its stride is nominal.
@@ -183,12 +185,12 @@ class ExpandFilterProject(nn.Module):
     scoped_projection: bool
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
         block, number = self.block, count()
         layer = partial(ConvNormAct, conv=self.conv, norm=self.norm)
         if block.expanded != x.shape[-1]:
             x = layer(block.expanded, 1, block.activation, name=f'{next(number)}')(x, train)
-        x = layer(
+        x = filtered = layer(
             block.expanded,
             block.kernel,
             block.activation,
@@ -201,13 +203,16 @@ class ExpandFilterProject(nn.Module):
             squeezed = round_channels(block.expanded / 4)
             x = SqueezeExcite(squeezed, self.conv, name=f'{next(number)}')(x)
         if self.scoped_projection:
-            return layer(block.features, 1, 'none', name=f'{next(number)}')(x, train)
+            x = layer(block.features, 1, 'none', name=f'{next(number)}')(x, train)
+            return x, filtered
         x = self.conv(block.features, 1, padding=0, name=f'{next(number)}')(x)
-        return self.norm(name=f'{next(number)}')(x, train=train)
+        return self.norm(name=f'{next(number)}')(x, train=train), filtered
 
 
 class InvertedResidual(nn.Module):
     """A block, and a short cut around it where nominally it changes neither size nor channels.
+
+    Returns what comes out, and the output of the block's depthwise convolution.
 
     Attributes:
       block, stride, dilation, conv, norm: as `ExpandFilterProject`.
@@ -222,8 +227,8 @@ class InvertedResidual(nn.Module):
     group: Literal['conv', 'block']
 
     @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        y = ExpandFilterProject(
+    def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
+        y, filtered = ExpandFilterProject(
             self.block,
             self.stride,
             self.dilation,
@@ -233,7 +238,7 @@ class InvertedResidual(nn.Module):
             name=self.group,
         )(x, train)
         # The nominal stride counts: a block that lost its stride was trained without a short cut.
-        return x + y if self.block.stride == 1 and x.shape == y.shape else y
+        return x + y if self.block.stride == 1 and x.shape == y.shape else y, filtered
 
 
 def _inverted_residuals(
@@ -242,25 +247,29 @@ def _inverted_residuals(
     blocks: Sequence[Block],
     samplings: Sequence[Sampling],
     layer: Callable[..., nn.Module],
-) -> list[Array]:
-    """The outputs of all blocks, which are named from 1; x itself comes first."""
-    outputs = [x]
+) -> list[tuple[Array, Array]]:
+    """What each block returns; they are named from 1, and twice x itself comes first."""
+    returned = [(x, x)]
     for i, (block, sampling) in enumerate(zip(blocks, samplings, strict=True), start=1):
         module = layer(block, sampling.stride, sampling.dilation, name=f'{i}')
-        outputs.append(module(outputs[-1], train))
-    return outputs
+        returned.append(module(returned[-1][0], train))
+    return returned
 
 
 class MobileNetV2(nn.Module):
     """MobileNetV2 without its classifier.
 
     Attributes:
-      width: multiplier of all channels, rounded to multiples of 8.
+      width: multiplier of all channels.
+      round_to: channels are multiples of this. The paper's 8; DeepLab's models of another width
+        than 1 (tensorflow/models, deeplab/core/feature_extractor.py) have 1.
       output_stride: of the deepest features; beyond it strides become dilations, and cK has stride
         `min(2^K, output_stride)`.
       dilate_first: see `atrous_sampling`.
       last_conv: c5 is the last 1x1 convolution, 1280 channels or `width` times that if it is more;
         without it, as in DeepLab, the last block of 320 channels.
+      c2_layer: of the last block at stride 4, its output or, as DeepLabV3+'s decoder takes it, that
+        of its depthwise convolution.
       bn_momentum: decay of the running averages; Torch's momentum is 1 minus this.
       bn_epsilon: added to the variances.
       remat: recompute each block in the backward pass instead of keeping its activations.
@@ -275,6 +284,8 @@ class MobileNetV2(nn.Module):
     bn_epsilon: float = 1e-5
     remat: bool = False
     dtype: str = 'float32'
+    round_to: int = 8
+    c2_layer: Literal['block', 'depthwise'] = 'block'
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> dict[str, Array]:
@@ -291,26 +302,31 @@ class MobileNetV2(nn.Module):
             output_stride=self.output_stride,
             dilate_first=self.dilate_first,
         )
-        x = layer(round_channels(32 * self.width), 3, stride=2, name='0')(image, train)
+        x = layer(self._scaled(32), 3, stride=2, name='0')(image, train)
         build = partial(inverted, conv=conv, norm=norm, group='conv')
-        outputs = _inverted_residuals(x, train, blocks, samplings, build)
-        features = {level: outputs[i] for i, level in V2_LEVELS.items()}
-        x = outputs[-1]
+        returned = _inverted_residuals(x, train, blocks, samplings, build)
+        features = {level: returned[i][0] for i, level in V2_LEVELS.items()}
+        if self.c2_layer == 'depthwise':
+            features['c2'] = returned[3][1]  # slim's layer_4/depthwise_output
+        x = returned[-1][0]
         if self.last_conv:
-            last = round_channels(1280 * max(1.0, self.width))
+            last = round_channels(1280 * max(1.0, self.width), self.round_to)
             x = layer(last, 1, name='18')(x, train)
         return {**features, 'c5': x}
 
     def _blocks(self) -> list[Block]:
         blocks = []
-        inputs = round_channels(32 * self.width)
+        inputs = self._scaled(32)
         for row in V2_ROWS:
-            features = round_channels(row.features * self.width)
+            features = self._scaled(row.features)
             for i in range(row.repeats):
                 stride = row.stride if i == 0 else 1
                 blocks.append(Block(3, inputs * row.expansion, features, False, 'relu6', stride))
                 inputs = features
         return blocks
+
+    def _scaled(self, channels: int) -> int:
+        return round_channels(channels * self.width, self.round_to)
 
 
 class MobileNetV3Large(nn.Module):
@@ -355,7 +371,8 @@ class MobileNetV3Large(nn.Module):
         )
         x = layer(16, 3, stride=2, name='0')(image, train)
         build = partial(inverted, conv=conv, norm=norm, group='block')
-        outputs = _inverted_residuals(x, train, V3_LARGE_BLOCKS, samplings, build)
+        returned = _inverted_residuals(x, train, V3_LARGE_BLOCKS, samplings, build)
+        outputs = [output for output, _ in returned]
         features = {level: outputs[i] for i, level in V3_LEVELS.items()}
         if self.c3_block == 'first':
             features['c3'] = outputs[4]

@@ -41,7 +41,7 @@ def _without_squeezing(path, leaf):
         (ResNet(18, width=4), (8, 16)),
         (ResNet(50, width=4, multi_grid=(1, 2, 4)), (8,)),
         (ResNet(18, width=4, variant='beta'), (8,)),
-        (Xception(41, width=0.03), (8, 16)),
+        (Xception(41, width=0.03), (8,)),
         (MobileNetV2(0.25), (8,)),
         (MobileNetV3Large(), (16,)),
     ],

@@ -72,6 +72,22 @@ def test_width_multiplier(shapes):
     assert [features[f'c{k}'].shape[-1] for k in range(1, 6)] == [8, 16, 16, 48, 1280]
 
 
+def test_deeplabs_models_of_half_width_round_nothing(shapes):
+    """Published: 0.88e9 multiply-adds at 513; in multiples of 8 it would be 0.910e9."""
+    model = MobileNetV2(0.5, output_stride=16, last_conv=False, round_to=1)
+    assert [shapes(model)[0][f'c{k}'].shape[-1] for k in range(1, 6)] == [8, 12, 16, 48, 160]
+    backbone = sum(layer.macs for layer in layer_costs(model, (1, 513, 513, 3)))
+    head = 160 * 256 + (160 * 256 + 512 * 256 + 256 * 21) * 33**2
+    assert round((backbone + head) / 1e9, 3) == 0.867
+
+
+def test_c2_of_deeplab_is_a_depthwise_output(shapes):
+    """slim's layer_4/depthwise_output: 6 x 24 channels at stride 4, of the same weights."""
+    features, variables = shapes(MobileNetV2(c2_layer='depthwise'))
+    assert features['c2'].shape == (1, 26, 18, 144)
+    assert variables == shapes(MobileNetV2())[1]
+
+
 def test_the_last_convolution_grows_with_the_width(shapes):
     assert shapes(MobileNetV2(1.4))[0]['c5'].shape[-1] == 1792  # 1.4 * 1280
 
