@@ -272,6 +272,17 @@ def _of_run(experiment: Any, options: RunOptions, changes: Sequence[Override]) -
     return apply(run, free)
 
 
+def _of_data(changes: Sequence[Override]) -> Sequence[Override]:
+    """The overrides, if they say what the data is; --mode=new chooses everything else."""
+    for change in changes:
+        if not change.paths[0].startswith('dataset.'):
+            raise UserError(
+                f'--{change.label}: --mode=new takes fields of the data set alone and chooses the '
+                'others; change them in the file that it writes, or on the command line afterwards.'
+            )
+    return changes
+
+
 # --- The whole -----------------------------------------------------------------------------------
 
 
@@ -288,6 +299,8 @@ def parse_options(arguments: Sequence[Argument]) -> tuple[RunOptions, list[Argum
         else:
             others.append(argument)
     options = config.replace(RunOptions(), values)
+    if options.mode == 'new' and not options.exp:
+        options = dataclasses.replace(options, exp=options.like)
     if not options.exp and options.mode not in ('doctor', *TAKE_RUNS):
         raise UserError('Which experiment? Write --exp=NAME; --list names them.')
     return options, others
@@ -306,6 +319,8 @@ def configure(
             raise UserError(f'{arguments[0]} belongs to an experiment: name one with --exp=NAME.')
         return None, options
     changes = overrides(experiment, arguments)
+    if options.mode == 'new':
+        return apply(experiment, _of_data(changes)), options
     if options.workdir == RunOptions.workdir:
         options = dataclasses.replace(options, workdir=find_workdir(experiment, options, changes))
     if options.mode != 'train' and (options.workdir / 'config.json').exists():

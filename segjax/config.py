@@ -21,7 +21,17 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from segjax.types import UserError
 
 # segjax/modes/NAME.py
-Mode = Literal['train', 'eval', 'sweep', 'summary', 'check_data', 'benchmark', 'compare', 'doctor']
+Mode = Literal[
+    'train',
+    'eval',
+    'sweep',
+    'summary',
+    'check_data',
+    'benchmark',
+    'compare',
+    'new',
+    'doctor',
+]
 
 CACHE = Path('~/.cache/segjax')
 
@@ -82,6 +92,10 @@ class RunOptions:
     step_timeout: int = 1800
     """Seconds that a step, a batch of an evaluation or a checkpoint may take, compilation included;
     then the process prints where it hangs and ends. 0 waits for ever."""
+    like: str = 'unet_folder'
+    """new: the experiment to begin with."""
+    name: str = ''
+    """new: of the experiment that is written. Empty: the folder's."""
     input: str = ''
     """Input size HEIGHTxWIDTH for summary and benchmark. Empty: the experiment's own."""
     output: str = ''
@@ -144,7 +158,7 @@ def class_name(node: Any) -> str:
     return f'{type(node).__module__}.{type(node).__qualname__}'
 
 
-def _fields(node: Any) -> list[dataclasses.Field]:
+def own_fields(node: Any) -> list[dataclasses.Field]:
     """The fields that its author gave a dataclass; Linen adds `parent` and `name` to modules."""
     linen = sys.modules.get('flax.linen')  # an experiment without Linen modules needs no Flax
     added = ('parent', 'name') if linen and isinstance(node, linen.Module) else ()
@@ -164,7 +178,7 @@ def _children(node: Any) -> Iterator[tuple[str, Leaf]]:
         yield from ((str(i), Leaf(item, type(item), True)) for i, item in enumerate(node))
         return
     hints = _hints(node)
-    for field in _fields(node):
+    for field in own_fields(node):
         compared = field.metadata.get('compared', True)
         yield field.name, Leaf(getattr(node, field.name), hints[field.name], compared)
 
