@@ -1,8 +1,11 @@
 """One architecture a file."""
 
+from segjax.models.deeplabv3 import DeepLabV3
 from segjax.models.fcn import FCN
+from segjax.models.fcn_resnet import FCNResNet
+from segjax.models.lraspp import LRASPP
 from segjax.models.unet import UNet
 from segjax.models.unet_transfer import UNetTransfer
 from segjax.models.unetplusplus import UNetPlusPlus
 
-__all__ = ['FCN', 'UNet', 'UNetPlusPlus', 'UNetTransfer']
+__all__ = ['FCN', 'LRASPP', 'DeepLabV3', 'FCNResNet', 'UNet', 'UNetPlusPlus', 'UNetTransfer']
