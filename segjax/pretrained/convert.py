@@ -124,7 +124,7 @@ def fit(
       UserError: names all arrays that are missing, unexpected, misshapen or not finite.
     """
     leaves = dict(named_leaves(expected))
-    table = name_map(leaves, layout)
+    table = name_map(leaves, layout, arrays)
     arrays = {name: array for name, array in arrays.items() if not _matches(name, drop)}
     found: dict[str, np.ndarray] = {}
     left: dict[str, Counterpart] = {}

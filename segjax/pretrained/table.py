@@ -91,6 +91,41 @@ _TORCHVISION = (
     _torchvision('mobilenet_v3_large_v2', 'MobileNetV3-L', 'mobilenet_v3_large-5c1a4163', 75.274),
 )
 
+
+def _segmentation(name: str, model: str, file: str, figure: float) -> KnownWeights:
+    """A segmentation network of torchvision; `file` as above."""
+    return KnownWeights(
+        name=name,
+        model=f'{model}, flavor=torchvision' if model.startswith('DeepLabV3') else model,
+        layout='torchvision',
+        url=f'https://download.pytorch.org/models/{file}.pth',
+        sha256=file.rpartition('-')[2],
+        preprocessing='imagenet',
+        classes='21 of Pascal VOC',
+        figure=f'{figure:.1f} mean IoU, COCO val 2017 in 21 classes, short side 520',
+        licence='BSD-3-Clause (torchvision); trained on COCO, for its terms',
+    )
+
+
+_SEGMENTATION = (
+    _segmentation('fcn_resnet50', 'FCN-ResNet-50', 'fcn_resnet50_coco-1167a1af', 60.5),
+    _segmentation('fcn_resnet101', 'FCN-ResNet-101', 'fcn_resnet101_coco-7ecb50ca', 63.7),
+    _segmentation(
+        'deeplabv3_resnet50', 'DeepLabV3 over ResNet-50', 'deeplabv3_resnet50_coco-cd0a2569', 66.4
+    ),
+    _segmentation(
+        'deeplabv3_resnet101', 'DeepLabV3 over ResNet-101', 'deeplabv3_resnet101_coco-586e9e4e',
+        67.4,
+    ),
+    _segmentation(
+        'deeplabv3_mobilenet_v3_large', 'DeepLabV3 over MobileNetV3-L',
+        'deeplabv3_mobilenet_v3_large-fc3c493d', 60.3,
+    ),
+    _segmentation(
+        'lraspp_mobilenet_v3_large', 'LR-ASPP', 'lraspp_mobilenet_v3_large-d234d4ea', 57.9
+    ),
+)  # fmt: skip
+
 # Simonyan and Zisserman's own values, for RGB less the mean: nearest to what FCN started from.
 _CAFFE_VGG16 = KnownWeights(
     name='vgg16_caffe',
@@ -177,7 +212,8 @@ def _milesial(name: str, scale: str) -> KnownWeights:
 _MILESIAL = (_milesial('unet_carvana', '1.0'), _milesial('unet_carvana_half', '0.5'))
 
 KNOWN: dict[str, KnownWeights] = {
-    known.name: known for known in (*_TORCHVISION, _CAFFE_VGG16, *_CAFFE, *_MILESIAL)
+    known.name: known
+    for known in (*_TORCHVISION, *_SEGMENTATION, _CAFFE_VGG16, *_CAFFE, *_MILESIAL)
 }
 
 

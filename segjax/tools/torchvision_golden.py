@@ -1,10 +1,11 @@
-"""What torchvision's classifiers compute, in a small file that tests read without torch.
+"""What torchvision's networks compute, in a small file that tests read without torch.
 
     python -m segjax.tools.torchvision_golden tests/pretrained/torchvision_golden.npz
 
 needs torch and torchvision. Weights are not stored: they follow from each array's name and shape by
 `weights`. The file holds, for each network, the names and shapes of its state dict and, of each
-feature map, `SAMPLES` values spread evenly over `h w c`, and the root of its mean square.
+feature map of a classifier and each output of a segmentation network, `SAMPLES` values spread
+evenly over `h w c`, and the root of its mean square.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import sys
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,12 @@ FEATURES = {
         f'c{k}': f'features.{n}' for k, n in zip((1, 2, 3, 4, 5), (1, 3, 6, 12, 16), strict=True)
     },
 }  # fmt: skip
+SEGMENTATION = {  # network -> its outputs
+    'fcn_resnet50': ('out', 'aux'),
+    'deeplabv3_resnet50': ('out', 'aux'),
+    'deeplabv3_mobilenet_v3_large': ('out', 'aux'),
+    'lraspp_mobilenet_v3_large': ('out',),
+}
 
 
 def picture() -> np.ndarray:
@@ -71,39 +79,65 @@ def sample(feature: np.ndarray) -> np.ndarray:
     return np.append(feature.reshape(-1)[places], np.float32(scale)).astype(np.float32)
 
 
-def _features(network: str) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]]:
-    """Shapes of the state dict, and a sample of each feature map, by torchvision."""
+def _filled(model: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """A model of torchvision with our weights, and the shapes of its state dict."""
     import torch  # pyright: ignore[reportMissingImports]
-    import torchvision  # pyright: ignore[reportMissingImports]
 
-    options = {'aux_logits': True, 'init_weights': False} if network == 'googlenet' else {}
-    model = getattr(torchvision.models, network)(weights=None, **options).eval()
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     arrays = {name: torch.from_numpy(array) for name, array in weights(shapes).items()}
     model.load_state_dict(arrays)
-    model.double()  # so that rounding is ours alone
+    return model.eval().double(), shapes  # double: so that rounding is ours alone
+
+
+def _apply(model: Any) -> Any:
+    """What the model makes of the picture."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    with torch.no_grad():
+        return model(torch.from_numpy(picture()).permute(2, 0, 1)[None].double())
+
+
+def _map_of(output: Any) -> np.ndarray:
+    """`1 c h w` as `h w c`. A copy: the ReLU that may follow works in place."""
+    return output[0].permute(1, 2, 0).contiguous().numpy().copy()
+
+
+def _features(network: str) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]]:
+    """Shapes of the state dict, and a sample of each feature map, by torchvision."""
+    import torchvision  # pyright: ignore[reportMissingImports]
+
+    options = {'aux_logits': True, 'init_weights': False} if network == 'googlenet' else {}
+    model, shapes = _filled(getattr(torchvision.models, network)(weights=None, **options))
     found: dict[str, np.ndarray] = {}
 
     def keep(name):
         def hook(module, inputs, output):
-            # A copy: the ReLU that follows works in place.
-            found.setdefault(name, sample(output[0].permute(1, 2, 0).contiguous().numpy().copy()))
+            found.setdefault(name, sample(_map_of(output)))
 
         return hook
 
     for name, path in FEATURES[network].items():
         model.get_submodule(path).register_forward_hook(keep(name))
-    image = torch.from_numpy(picture()).permute(2, 0, 1)[None].double()
-    with torch.no_grad():
-        model(image)
+    _apply(model)
     return shapes, found
+
+
+def _outputs(network: str) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]]:
+    """Shapes of the state dict, and a sample of each output, by torchvision."""
+    from torchvision.models import segmentation  # pyright: ignore[reportMissingImports]
+
+    options = {'aux_loss': True} if 'aux' in SEGMENTATION[network] else {}
+    build = getattr(segmentation, network)
+    model, shapes = _filled(build(weights=None, weights_backbone=None, **options))
+    outputs = _apply(model)
+    return shapes, {name: sample(_map_of(outputs[name])) for name in SEGMENTATION[network]}
 
 
 def main(path: str) -> None:
     """Write the file."""
     content = {}
-    for network in FEATURES:
-        shapes, found = _features(network)
+    for network in (*FEATURES, *SEGMENTATION):
+        shapes, found = _features(network) if network in FEATURES else _outputs(network)
         content[f'{network}/shapes'] = np.array(json.dumps(shapes))
         content |= {f'{network}/{name}': values for name, values in found.items()}
     np.savez_compressed(path, **content)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from segjax.pretrained.layouts import (
     alexnet,
     caffe,
+    deeplab,
     googlenet,
     mobilenet,
     resnet,
@@ -26,6 +27,7 @@ from segjax.types import UserError
 
 LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
     'torchvision': (
+        deeplab.torchvision,
         vgg.torchvision,
         resnet.torchvision,
         googlenet.torchvision,
@@ -54,21 +56,25 @@ def layout_of(names: Collection[str]) -> str:
     return next(found, 'torchvision')
 
 
-def name_map(names: Collection[str], layout: str) -> NameMap:
+def name_map(names: Collection[str], layout: str, theirs: Collection[str] = ()) -> NameMap:
     """The counterparts of a model's arrays.
 
     Args:
       names: of the arrays, as in `params/vgg16/stage1/conv1_1/kernel`.
       layout: a key of `LAYOUTS`.
+      theirs: the names in a file. Some models can be read from two kinds of files, their own and
+        those of the classifier that they are built over: the map that knows more of the names is
+        taken, without names that of the whole model.
 
     Raises:
       UserError: there is no such layout, or it knows no model with these names.
     """
     if layout not in LAYOUTS:
         raise UserError(f'there is no layout {layout!r} of weights; known: {", ".join(LAYOUTS)}')
-    for family in LAYOUTS[layout]:
-        if (found := family(names)) is not None:
-            return found
+    found = [m for family in LAYOUTS[layout] if (m := family(names)) is not None]
+    if found:
+        known = lambda m: sum(there.name in theirs for there in m.counterparts.values())
+        return max(found, key=known)  # of equals the first
     first = ', '.join(sorted(names)[:3])
     raise UserError(
         f'the layout {layout!r} knows no model with the arrays {first}, ...; weights that segjax '
