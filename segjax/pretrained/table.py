@@ -126,6 +126,41 @@ _SEGMENTATION = (
     ),
 )  # fmt: skip
 
+
+def _detection(name: str, model: str, file: str, figure: str) -> KnownWeights:
+    """A detector of torchvision; `file` as above."""
+    return KnownWeights(
+        name=name,
+        model=model,
+        layout='torchvision',
+        url=f'https://download.pytorch.org/models/{file}.pth',
+        sha256=file.rpartition('-')[2],
+        preprocessing='imagenet',
+        classes="91 with the background: COCO's ids, gaps among them",
+        figure=f'{figure}, COCO val 2017',
+        licence='BSD-3-Clause (torchvision); trained on COCO, for its terms',
+    )
+
+
+_DETECTION = (
+    _detection(
+        'maskrcnn_resnet50_fpn', 'Mask R-CNN, norm_epsilon=0',
+        'maskrcnn_resnet50_fpn_coco-bf2d0c1e', 'AP 37.9 boxes, 34.6 masks',
+    ),
+    _detection(
+        'maskrcnn_resnet50_fpn_v2', 'Mask R-CNN, version=2',
+        'maskrcnn_resnet50_fpn_v2_coco-73cbd019', 'AP 47.4 boxes, 41.8 masks',
+    ),
+    _detection(
+        'fasterrcnn_resnet50_fpn', 'Faster R-CNN, norm_epsilon=0',
+        'fasterrcnn_resnet50_fpn_coco-258fb6c6', 'AP 37.0 boxes',
+    ),
+    _detection(
+        'fasterrcnn_resnet50_fpn_v2', 'Faster R-CNN, version=2',
+        'fasterrcnn_resnet50_fpn_v2_coco-dd69338a', 'AP 46.7 boxes',
+    ),
+)  # fmt: skip
+
 # Simonyan and Zisserman's own values, for RGB less the mean: nearest to what FCN started from.
 _CAFFE_VGG16 = KnownWeights(
     name='vgg16_caffe',
@@ -213,7 +248,7 @@ _MILESIAL = (_milesial('unet_carvana', '1.0'), _milesial('unet_carvana_half', '0
 
 KNOWN: dict[str, KnownWeights] = {
     known.name: known
-    for known in (*_TORCHVISION, *_SEGMENTATION, _CAFFE_VGG16, *_CAFFE, *_MILESIAL)
+    for known in (*_TORCHVISION, *_SEGMENTATION, *_DETECTION, _CAFFE_VGG16, *_CAFFE, *_MILESIAL)
 }
 
 

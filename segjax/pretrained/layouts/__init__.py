@@ -15,6 +15,7 @@ from segjax.pretrained.layouts import (
     caffe,
     deeplab,
     googlenet,
+    mask_rcnn,
     mobilenet,
     resnet,
     unet,
@@ -27,6 +28,8 @@ from segjax.types import UserError
 
 LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
     'torchvision': (
+        mask_rcnn.torchvision,
+        mask_rcnn.torchvision_old,
         deeplab.torchvision,
         vgg.torchvision,
         resnet.torchvision,
