@@ -35,11 +35,12 @@ ROOMS = {
 }
 ROOMS['export'] = ROOMS['evaluate'] | {'pretrained'}
 ROOMS['ablation'] = ROOMS['train'] | {'train'}
-ROOMS['modes'] = ROOMS['ablation'] | {'ablation', 'export'}
+ROOMS['predictor'] = ROOMS['train'] | {'train'}
+ROOMS['modes'] = ROOMS['ablation'] | {'ablation', 'export', 'predictor'}
 ROOMS['commandline'] = ROOMS['modes'] | {'modes'}
 ROOMS['grid'] = ROOMS['commandline'] | {'commandline'}
 ROOMS['tools'] = ROOMS['modes'] | {'modes'}
-ROOMS['__init__'] = ROOMS['train'] | {'train'}
+ROOMS['__init__'] = {'predictor'}
 
 
 def _tree(path):

@@ -48,12 +48,29 @@ def fill(normalize: str, dtype, *, channels: int = 3) -> tuple[float, ...]:
     return statistics(normalize, dtype, channels=channels)[0]
 
 
-def zscore(image: np.ndarray) -> np.ndarray:
+def moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel over a picture, `c` float64.
+
+    In bands of rows, so that a large picture is not copied.
+    """
+    count = image.shape[0] * image.shape[1]
+    bands = [image[y : y + 256] for y in range(0, len(image), 256)]
+    mean = sum(band.sum(axis=(0, 1), dtype=np.float64) for band in bands) / count
+    squares = sum(((band - mean) ** 2).sum(axis=(0, 1)) for band in bands)
+    return mean, np.sqrt(squares / count)
+
+
+def zscore(image: np.ndarray, known: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
     """(image - mean) / std over the picture, a channel at a time; `h w c` float32.
 
     A constant channel becomes 0.
+
+    Args:
+      known: mean and standard deviation, where `image` is a part of a picture.
     """
     pixels = image.astype(np.float32)
-    mean = pixels.mean(axis=(0, 1), keepdims=True, dtype=np.float64)
-    std = pixels.std(axis=(0, 1), keepdims=True, dtype=np.float64)
+    mean, std = known or (
+        pixels.mean(axis=(0, 1), keepdims=True, dtype=np.float64),
+        pixels.std(axis=(0, 1), keepdims=True, dtype=np.float64),
+    )
     return ((pixels - mean) / np.maximum(std, 1e-8)).astype(np.float32)

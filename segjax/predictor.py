@@ -1,0 +1,293 @@
+"""From a finished run to predictions: `segjax.load(...)`.
+
+    network = segjax.load('runs/unet_nuclei')
+    found = network.predict('cells.png')
+    found.label  # h w, class ids
+    found.show()
+
+It needs the model/ folder of a run and nothing else: no data, no experiment file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import operator
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from segjax import ops
+from segjax.data import normalize
+from segjax.data.dataset import Info
+from segjax.data.images import read_image, with_channels
+from segjax.data.pipeline import EvalPipeline
+from segjax.evaluate import Inference, probabilities
+from segjax.evaluate.blocks import predict_in_blocks
+from segjax.pretrained.initial import load_weights
+from segjax.tasks import Semantic
+from segjax.train.model_folder import find_model_folder, read_model_folder
+from segjax.types import Array, UserError
+from segjax.visualize import Row, overlay, panel, png_bytes
+
+File = str | Path
+Size = tuple[int, int]
+
+LIMIT = 2**27  # probabilities that are kept at once: 2048 x 2048 pixels of up to 32 classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What was found in a picture.
+
+    Attributes:
+      image: `h w c`, upright, as it was read.
+      label: `h w`, class ids.
+      probabilities: `h w k` float32 where they were asked for.
+      info: names and colours of the classes.
+    """
+
+    image: np.ndarray = dataclasses.field(repr=False)
+    label: np.ndarray = dataclasses.field(repr=False)
+    probabilities: np.ndarray | None = dataclasses.field(repr=False)
+    info: Info
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the pixels of each class that occurs, the largest first."""
+        counts = np.bincount(self.label.ravel(), minlength=len(self.info.class_names))
+        order = np.argsort(-counts, kind='stable')
+        return {self.info.class_names[i]: counts[i] / counts.sum() for i in order if counts[i]}
+
+    def overlay(self) -> np.ndarray:
+        """The label laid over the picture, uint8 `h w 3`."""
+        return overlay(self.image, self.label, self.info.palette)
+
+    def picture(self) -> np.ndarray:
+        """The picture beside its prediction, with a legend, uint8 `h w 3`."""
+        row = Row(self.image, None, self.label)
+        return panel([row], class_names=self.info.class_names, palette=self.info.palette)
+
+    def show(self) -> None:
+        """Show `picture()`: in the notebook, or else in a window of the system's viewer."""
+        ipython = sys.modules.get('IPython')
+        if ipython is not None and ipython.get_ipython() is not None:
+            importlib.import_module('IPython.display').display(self)
+            return
+        from PIL import Image
+
+        Image.fromarray(self.picture()).show()
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self.picture())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A network and how a picture is put to it; what it learned is held beside it.
+
+    Attributes:
+      pipeline: size, tiles and orientations, as in evaluation.
+      normalize, channels: of the data set it was trained on.
+    """
+
+    model: nn.Module
+    task: Semantic
+    pipeline: EvalPipeline
+    normalize: str
+    channels: int
+
+    def feed(
+        self, pixels: np.ndarray, moments: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """What the compiled network is given of a picture, or of a part that has its moments."""
+        image = with_channels(pixels, self.channels)
+        if self.normalize == 'zscore':
+            image = normalize.zscore(image, moments)
+        fill = normalize.fill(self.normalize, image.dtype, channels=self.channels)
+        return self.pipeline.place_image(image, self.pipeline.canvas(image.shape[:2]), fill)
+
+    def probabilities(self, variables: dict[str, Any], image: Array, canvas: Size) -> Array:
+        """Of the canvas `h w k`, from what `feed` gave."""
+        mean, std = normalize.statistics(self.normalize, image.dtype, channels=self.channels)
+        how = self.pipeline
+        found = probabilities(
+            self.model,
+            self.task,
+            variables,
+            ops.normalize(image[None], mean, std),
+            canvas,
+            inference=Inference(how.tile, how.overlap, how.orientations),
+        )
+        return found[0]
+
+    def without_rounding(self) -> Network:
+        """The same for windows that are all of one size."""
+        pipeline = dataclasses.replace(self.pipeline, round_to=1)
+        return dataclasses.replace(self, pipeline=pipeline)
+
+
+class Predictor:
+    """Predicts a picture by one network, or by the mean of the probabilities of several.
+
+    What is found in a picture depends on nothing but the picture: each is computed by itself.
+
+    Args:
+      networks: trained on the same classes.
+      variables: of each.
+      name: what it is called.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        variables: Sequence[dict[str, Any]],
+        info: Info,
+        *,
+        name: str,
+    ):
+        self.networks, self.info, self.name = tuple(networks), info, name
+        self.channels = max(network.channels for network in networks)
+        self.variables = jax.device_put(tuple(variables))
+        self._windows = tuple(network.without_rounding() for network in networks)
+        self._compiled = jax.jit(_forward, static_argnums=(0, 3, 4))
+
+    def predict(
+        self, image: File | bytes | np.ndarray, *, probabilities: bool = False
+    ) -> Prediction:
+        """The class of every pixel of a picture, at its own size.
+
+        Args:
+          image: a file, the bytes of one, or an array `h w` or `h w c` of uint8, uint16 or float.
+          probabilities: keep them, too; not of a picture that `is_large`.
+
+        Raises:
+          UserError: the file cannot be read, or the array is no picture.
+        """
+        pixels = self.read(image)
+        if self.is_large(pixels.shape[:2]):
+            label, kept = self._in_blocks(pixels), None
+        else:
+            label, kept = self._run(
+                self.networks, self._feed(pixels), pixels.shape[:2], probabilities
+            )
+        return Prediction(pixels, label, kept, self.info)
+
+    def show(self, image: File | bytes | np.ndarray) -> None:
+        """Predict a picture and show it beside what was found."""
+        self.predict(image).show()
+
+    def read(self, image: File | bytes | np.ndarray) -> np.ndarray:
+        """A picture as `predict` takes it, `h w c`. Raises UserError."""
+        if isinstance(image, str | Path | bytes):
+            return read_image(image, channels=self.channels)
+        pixels = np.asarray(image)
+        pixels = pixels.astype(np.float32) if pixels.dtype.kind == 'f' else pixels
+        kinds = (np.uint8, np.uint16, np.float32)
+        if pixels.ndim not in (2, 3) or pixels.dtype not in kinds or not pixels.size:
+            raise UserError(
+                f'an array {pixels.shape} of {pixels.dtype} is no picture: it must be h w or h w c '
+                'of uint8, uint16 or float.'
+            )
+        return with_channels(pixels, self.channels)
+
+    def is_large(self, size: Size) -> bool:
+        """Whether a picture is predicted in blocks (evaluate/blocks.py), to bound the memory."""
+        stretched = any(any(network.pipeline.stretch) for network in self.networks)
+        return size[0] * size[1] * max(len(self.info.class_names), 32) > LIMIT and not stretched
+
+    def _feed(self, pixels: np.ndarray) -> list[np.ndarray]:
+        return [network.feed(pixels) for network in self.networks]
+
+    def _run(
+        self, networks: Sequence[Network], images: list[np.ndarray], size: Size, keep: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        canvases = tuple(network.pipeline.canvas(size) for network in networks)
+        label, kept = self._compiled(networks, self.variables, images, canvases, keep)
+        h, w = size
+        return np.asarray(label)[:h, :w], np.asarray(kept)[:h, :w] if keep else None
+
+    def _in_blocks(self, pixels: np.ndarray) -> np.ndarray:
+        moments = [
+            normalize.moments(with_channels(pixels, network.channels))
+            if network.normalize == 'zscore'
+            else None
+            for network in self.networks
+        ]
+
+        def predict(window: np.ndarray) -> np.ndarray:
+            images = [n.feed(window, m) for n, m in zip(self._windows, moments, strict=True)]
+            return self._run(self._windows, images, window.shape[:2], False)[0]
+
+        margin = max(network.model.margin for network in self.networks)
+        return predict_in_blocks(pixels, predict, margin=margin)
+
+    def __repr__(self) -> str:
+        kinds = ', '.join(dict.fromkeys(type(n.model).__name__ for n in self.networks))
+        number = f'{len(self.networks)} x ' if len(self.networks) > 1 else ''
+        return f'<{number}{kinds} of {self.name}: {", ".join(self.info.class_names)}>'
+
+
+def _forward(
+    networks: Sequence[Network],
+    variables: Sequence[dict[str, Any]],
+    images: Sequence[Array],
+    canvases: Sequence[Size],
+    keep: bool,
+) -> tuple[Array, Array | None]:
+    """Class ids and, where they are kept, probabilities, of the smallest of the canvases."""
+    h, w = (min(sides) for sides in zip(*canvases, strict=True))
+    found = [
+        network.probabilities(own, image, canvas)[:h, :w]
+        for network, own, image, canvas in zip(networks, variables, images, canvases, strict=True)
+    ]
+    mean = functools.reduce(operator.add, found) / len(found)
+    ids = jnp.uint8 if mean.shape[-1] <= 256 else jnp.uint16
+    return jnp.argmax(mean, axis=-1).astype(ids), mean if keep else None
+
+
+def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
+    """The shapes and types of a model's variables."""
+    image = jax.ShapeDtypeStruct((1, *model.input_size((64, 64)), channels), jnp.float32)
+    init = lambda key: model.init(key, jnp.zeros(image.shape, image.dtype), train=False)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+def _load(source: File) -> tuple[Network, dict[str, Any], Info]:
+    folder = find_model_folder(source)
+    if folder is None:
+        raise UserError(f'{source}: no finished run, which is a directory with model/model.json.')
+    said = read_model_folder(folder)
+    network = Network(said.model, said.task, said.pipeline, said.normalize, said.channels)
+    expected = abstract_variables(said.model, said.channels)
+    return network, load_weights(str(folder.absolute()), expected), said.info
+
+
+def load(*sources: File) -> Predictor:
+    """A predictor of a finished run; of several, the mean of their probabilities.
+
+    Args:
+      sources: run directories (`runs/unet_nuclei`, or `unet_nuclei` for short), their model/
+        folders or a file in one.
+
+    Raises:
+      UserError: there is no such run, it is damaged, or the runs have other classes.
+    """
+    if not sources:
+        raise UserError('Which run? segjax.load(RUN) takes the directory of a finished training.')
+    networks, variables, infos = zip(*map(_load, sources), strict=True)
+    for source, info in zip(sources, infos, strict=True):
+        if info.class_names != infos[0].class_names:
+            raise UserError(
+                f'{source} was trained on other classes than {sources[0]}; '
+                'only networks of the same classes can be averaged.'
+            )
+    name = ', '.join(map(str, sources))
+    return Predictor(networks, variables, infos[0], name=name)

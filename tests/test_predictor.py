@@ -1,0 +1,258 @@
+"""A model/ folder and a picture are enough to predict; nothing depends on how."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import segjax
+from segjax import ops
+from segjax.data import normalize
+from segjax.data.dataset import Info
+from segjax.data.pipeline import EvalPipeline
+from segjax.evaluate import blocks, probabilities
+from segjax.models import FCN, UNet
+from segjax.predictor import abstract_variables
+from segjax.tasks import Semantic
+from segjax.train.model_folder import write_model_folder
+from segjax.types import UserError
+
+INFO = Info(('background', 'cell', 'wall'), ((0, 0, 0), (69, 170, 75), (230, 57, 70)))
+SAME = UNet(3, widths=(4, 6), padding='same')
+VALID = UNet(3, widths=(4, 6))
+
+
+def draw(model, channels=3, seed=3):
+    """Random variables of a useful size."""
+    rng = np.random.default_rng(seed)
+    scale = lambda leaf: np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.1
+    value = lambda leaf: jnp.float32(rng.normal(size=leaf.shape) * scale(leaf))
+    return jax.tree.map(value, abstract_variables(model, channels))
+
+
+def write_run(folder, model=SAME, *, seed=3, info=INFO, **changes):
+    """A run directory with model/; the directory. `changes`: fields of data set and evaluation."""
+    given = {'normalize': 'centered', 'channels': 3} | changes
+    dataset = SimpleNamespace(normalize=given.pop('normalize'), channels=given.pop('channels'))
+    parts = SimpleNamespace(
+        model=model, task=Semantic(), dataset=dataset, eval=EvalPipeline(**given)
+    )
+    job = SimpleNamespace(experiment=parts, info=info, mean=(0.0,), std=(255.0,))
+    variables = draw(model, dataset.channels, seed)
+    write_model_folder(folder / 'model', job, variables, step=7)
+    return folder
+
+
+def picture(size, channels=3, seed=3):
+    """Smooth noise, so that classes come in regions."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, channels), np.uint8)
+    bands = [Image.fromarray(coarse[..., c]).resize(size[::-1]) for c in range(channels)]
+    return np.stack([np.asarray(band) for band in bands], -1)
+
+
+def expected(model, image, seed=3, channels=3):
+    """The probabilities of one pass over the whole picture."""
+    mean, std = normalize.statistics('centered', image.dtype, channels=channels)
+    size = image.shape[:2]
+    once = jax.jit(lambda variables, x: probabilities(model, Semantic(), variables, x, size))
+    normalized = ops.normalize(jnp.asarray(image)[None], mean, std)
+    return np.asarray(once(draw(model, channels, seed), normalized)[0])
+
+
+def test_a_prediction_is_one_pass_over_the_picture(tmp_path):
+    image = picture((37, 50))
+    found = segjax.load(write_run(tmp_path)).predict(image, probabilities=True)
+    wanted = expected(SAME, image)
+    np.testing.assert_allclose(found.probabilities, wanted, atol=1e-5)
+    np.testing.assert_array_equal(found.label, wanted.argmax(-1))
+    assert found.label.dtype == np.uint8 and len(found.shares) > 1
+    assert sum(found.shares.values()) == pytest.approx(1)
+    assert segjax.load(tmp_path).predict(image).probabilities is None
+
+
+def test_files_and_arrays_of_any_depth(tmp_path):
+    network = segjax.load(write_run(tmp_path))
+    image = picture((20, 30))
+    wanted = network.predict(image).label
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    np.testing.assert_array_equal(network.predict(tmp_path / 'a.png').label, wanted)
+    np.testing.assert_array_equal(network.predict(str(tmp_path / 'a.png')).label, wanted)
+    np.testing.assert_array_equal(network.predict((tmp_path / 'a.png').read_bytes()).label, wanted)
+    deep = image.astype(np.uint16) * 257
+    np.testing.assert_array_equal(network.predict(deep).label, wanted)
+    floats = image.astype(np.float64) / 255
+    assert np.mean(network.predict(floats).label == wanted) > 0.99
+    alpha = np.dstack([image, image[..., 0]])
+    np.testing.assert_array_equal(network.predict(alpha).label, wanted)
+    gray = network.predict(image[..., 0]).label
+    np.testing.assert_array_equal(network.predict(np.dstack([image[..., :1]] * 3)).label, gray)
+
+
+def test_what_is_no_picture_is_refused(tmp_path):
+    network = segjax.load(write_run(tmp_path))
+    for array in (np.zeros((2, 3, 4, 5)), np.zeros((4, 4), np.int64), np.zeros((0, 4), np.uint8)):
+        with pytest.raises(UserError, match='no picture'):
+            network.predict(array)
+    with pytest.raises(UserError, match='cannot be opened'):
+        network.predict(tmp_path / 'nowhere.png')
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'round_to': 32},
+        {'scale': 0.5},
+        {'tile': (16, 16)},
+        {'orientations': 4},
+        {'stretch': (32, 32)},
+        {'normalize': 'zscore'},
+        {'channels': 1},
+    ],
+    ids=str,
+)
+def test_a_picture_is_predicted_as_it_is_evaluated(tmp_path, changes):
+    """All that decides about it is in model/: the labels are those of the run's evaluation."""
+    from segjax.data.dataset import Source, make_sample
+    from segjax.evaluate import Inference, SemanticEvaluation
+
+    how = {'normalize': 'centered', 'channels': 3} | changes
+    normalization, channels = how.pop('normalize'), how.pop('channels')
+    image = picture((29, 46), channels)
+    pipeline = EvalPipeline(batch_size=1, **how)
+
+    class One(Source):
+        normalize = normalization
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            label = np.zeros(image.shape[:2], np.int32)
+            return make_sample(image, label, index=index, normalize=normalization)
+
+        def name(self, index):
+            return 'it'
+
+        def size(self, index):
+            return image.shape[:2]
+
+    mean, std = normalize.statistics(normalization, image.dtype, channels=channels)
+    evaluation = SemanticEvaluation(
+        SAME,
+        Semantic(),
+        mean=mean,
+        std=std,
+        num_classes=3,
+        inference=Inference(pipeline.tile, pipeline.overlap, pipeline.orientations),
+        devices=jax.devices()[:1],
+    )
+    batches = pipeline.batches(One(), rows=1, fill=mean)
+    found = evaluation(draw(SAME, channels), batches, sample_ids=frozenset([0])).samples[0]
+    network = segjax.load(write_run(tmp_path, normalize=normalization, channels=channels, **how))
+    np.testing.assert_array_equal(network.predict(image).label, found.prediction)
+    assert len(np.unique(found.prediction)) > 1
+
+
+@pytest.mark.parametrize('normalization', ['centered', 'zscore'])
+def test_blocks_of_an_unpadded_network_are_the_whole_picture(tmp_path, monkeypatch, normalization):
+    """Cut where nothing is seen of the cut."""
+    import segjax.predictor
+
+    image = picture((300, 170))
+    network = segjax.load(write_run(tmp_path, VALID, normalize=normalization))
+    whole = network.predict(image).label
+    monkeypatch.setattr(blocks, 'WINDOW', 192)
+    monkeypatch.setattr(blocks, 'HALO', 64)
+    monkeypatch.setattr(segjax.predictor, 'LIMIT', 1000)
+    assert network.is_large(image.shape[:2])
+    found = network.predict(image, probabilities=True)
+    assert found.probabilities is None
+    assert len(np.unique(whole)) > 1
+    assert np.mean(found.label == whole) > 0.9998  # the last digits decide between equals
+
+
+def test_blocks_cover_every_pixel_once():
+    image = np.arange(2500 * 1100, dtype=np.float32).reshape(2500, 1100, 1)
+    shapes = set()
+
+    def itself(window):
+        shapes.add(window.shape)
+        return window[..., 0]
+
+    np.testing.assert_array_equal(blocks.predict_in_blocks(image, itself), image[..., 0])
+    assert shapes == {(1024, 1024, 1)}
+    narrow = image[:, :7]
+    np.testing.assert_array_equal(blocks.predict_in_blocks(narrow, itself), narrow[..., 0])
+    assert (1024, 7, 1) in shapes
+
+
+def test_several_runs_are_averaged(tmp_path):
+    """Networks of other kinds, sizes and colours, too."""
+    image = picture((40, 24))
+    first = write_run(tmp_path / 'a', seed=1)
+    second = write_run(tmp_path / 'b', VALID, seed=4, channels=1, round_to=16)
+    gray = np.asarray(Image.fromarray(image).convert('L'))[..., None]
+    wide = np.full((48, 32, 1), 128, np.uint8)
+    wide[:40, :24] = gray
+    wanted = expected(SAME, image, seed=1) + expected(VALID, wide, seed=4, channels=1)[:40, :24]
+    found = segjax.load(first, second).predict(image, probabilities=True)
+    np.testing.assert_allclose(found.probabilities, wanted / 2, atol=1e-5)
+    other = write_run(tmp_path / 'c', info=Info(('a', 'b', 'c'), INFO.palette))
+    with pytest.raises(UserError, match='other classes'):
+        segjax.load(first, other)
+
+
+def test_a_run_is_found_by_its_folder_its_files_and_its_name(tmp_path, monkeypatch):
+    write_run(tmp_path / 'runs' / 'mine')
+    monkeypatch.chdir(tmp_path)
+    places = ['mine', 'runs/mine', 'runs/mine/model', 'runs/mine/model/model.safetensors']
+    for place in places:
+        assert segjax.load(place).info == INFO
+    with pytest.raises(UserError, match='runs/yours: no finished run'):
+        segjax.load('runs/yours')
+
+
+def test_damage_is_one_clear_message(tmp_path):
+    described = write_run(tmp_path) / 'model' / 'model.json'
+    whole = json.loads(described.read_text())
+    for text in ('{', '[]', json.dumps({**whole, 'model': 3}), json.dumps({'model': {}})):
+        described.write_text(text)
+        with pytest.raises(UserError, match=r'model\.json is damaged'):
+            segjax.load(tmp_path)
+    whole['model']['widths'] = [4, 8]
+    described.write_text(json.dumps(whole))
+    with pytest.raises(UserError, match='misshapen'):
+        segjax.load(tmp_path)
+
+
+def test_pictures_for_people(tmp_path):
+    found = segjax.load(write_run(tmp_path)).predict(picture((20, 30)))
+    assert found.overlay().shape == (20, 30, 3)
+    assert found._repr_png_().startswith(b'\x89PNG')
+    assert 'cell' in repr(segjax.load(tmp_path)) and 'UNet' in repr(segjax.load(tmp_path))
+
+
+def test_importing_segjax_is_light():
+    code = 'import segjax, sys; assert "jax" not in sys.modules; print(segjax.load.__name__)'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout == 'load\n'
+
+
+def test_a_network_of_one_foreground_channel(tmp_path):
+    model = dataclasses.replace(SAME, num_classes=1)
+    info = Info(INFO.class_names[:2], INFO.palette[:2])
+    found = segjax.load(write_run(tmp_path, model, info=info)).predict(picture((16, 16)))
+    assert set(np.unique(found.label).tolist()) <= {0, 1}
+
+
+def test_fcn_takes_any_size(tmp_path):
+    model = FCN(3, stride=32, widths=(2, 2, 2, 2, 2), fc_features=4)
+    network = segjax.load(write_run(tmp_path, model))
+    assert network.predict(picture((33, 41))).label.shape == (33, 41)
