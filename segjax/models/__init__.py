@@ -4,8 +4,18 @@ from segjax.models.deeplabv3 import DeepLabV3
 from segjax.models.fcn import FCN
 from segjax.models.fcn_resnet import FCNResNet
 from segjax.models.lraspp import LRASPP
+from segjax.models.segnet import SegNet
 from segjax.models.unet import UNet
 from segjax.models.unet_transfer import UNetTransfer
 from segjax.models.unetplusplus import UNetPlusPlus
 
-__all__ = ['FCN', 'LRASPP', 'DeepLabV3', 'FCNResNet', 'UNet', 'UNetPlusPlus', 'UNetTransfer']
+__all__ = [
+    'FCN',
+    'LRASPP',
+    'DeepLabV3',
+    'FCNResNet',
+    'SegNet',
+    'UNet',
+    'UNetPlusPlus',
+    'UNetTransfer',
+]

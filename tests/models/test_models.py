@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from segjax.models import FCN, UNet, UNetPlusPlus, UNetTransfer
+from segjax.models import FCN, SegNet, UNet, UNetPlusPlus, UNetTransfer
 from segjax.types import SegmentationOutput
 
 
@@ -17,7 +17,7 @@ from segjax.types import SegmentationOutput
 class Case:
     """A narrow model, and sizes of input it takes."""
 
-    model: FCN | UNet | UNetPlusPlus | UNetTransfer
+    model: FCN | SegNet | UNet | UNetPlusPlus | UNetTransfer
     size: tuple[int, int]
     other_size: tuple[int, int]
 
@@ -52,11 +52,13 @@ CASES |= {
         ),
         ('vgg11', 32, UNetTransfer(3, 'vgg11', width=2, backbone_width=2)),
         ('unet-resnet18', 32, UNetTransfer(3, 'resnet18', width=4, backbone_width=4)),
+        ('segnet', 35, SegNet(3, widths=(4,) * 5)),
+        ('segnet-basic', 18, SegNet(3, 'basic', widths=(4,) * 4)),
     )
 }  # fmt: skip
 
 
-SLOW = {'unetpp-resnet18', 'vgg11', 'unet-resnet18'}  # to compile
+SLOW = {'segnet', 'unetpp-resnet18', 'vgg11', 'unet-resnet18'}  # to compile
 
 
 @pytest.fixture(params=CASES)
