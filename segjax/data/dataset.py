@@ -11,6 +11,7 @@ import numpy as np
 
 from segjax.data.bad_samples import BadSamples
 from segjax.data.normalize import zscore
+from segjax.data.segmentations import encode_mask
 from segjax.types import Batch, Instances, UserError
 
 Normalize = Literal['imagenet', 'caffe', 'unit', 'centered', 'zscore']
@@ -79,6 +80,30 @@ class Source(abc.ABC):
         """The part of the data set that the sample belongs to, for scores apart; '' for none."""
         del index
         return ''
+
+    def annotations(self, index: int) -> list[dict[str, Any]]:
+        """The objects of a sample as COCO writes them, for its evaluation; none where it has none.
+
+        `category_id` is the class, `bbox` x, y, width and height, `segmentation` run lengths.
+        """
+        known = self[index].instances
+        if known is None:
+            return []
+        size, objects = self.size(index), []
+        for box, mask, label, crowd in zip(
+            known.boxes.tolist(), known.masks, known.classes.tolist(), known.crowd, strict=True
+        ):
+            left, top, right, bottom = box
+            objects.append(
+                {
+                    'category_id': label,
+                    'bbox': [left, top, right - left, bottom - top],
+                    'area': int(mask.sum()),
+                    'iscrowd': int(crowd),
+                    'segmentation': encode_mask(mask, (int(left), int(top)), size),
+                }
+            )
+        return objects
 
 
 def make_sample(

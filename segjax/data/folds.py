@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,9 @@ class Part(Source):
 
     def group(self, index: int) -> str:
         return self._source.group(self._indices[index])
+
+    def annotations(self, index: int) -> list[dict[str, Any]]:
+        return self._source.annotations(self._indices[index])
 
 
 def cut(source: Source, *, folds: int, fold: int) -> tuple[Source, Source]:

@@ -1,4 +1,4 @@
-"""COCO's outlines of an object: polygons or run lengths, to pixels.
+"""COCO's outlines of an object: polygons or run lengths, to pixels and back.
 
 pycocotools draws the polygons, so the pixels are those of COCO's own evaluation. What reaches it is
 checked first: it is C code that follows any coordinate and trusts any run length.
@@ -94,3 +94,20 @@ def draw_segmentation(segmentation: Any, size: tuple[int, int], *, name: str) ->
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         reason = f'{error}' if isinstance(error, ValueError) else repr(error)
         raise UserError(f'{name}: the outline is broken ({reason[:200]}).') from None
+
+
+def encode_mask(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """COCO's run lengths of an object, as a dictionary of `size` and compressed text `counts`.
+
+    Args:
+      mask: `h w`, cropped to the object.
+      corner: x and y of its upper left pixel in the picture.
+      size: height and width of the picture.
+    """
+    from pycocotools import mask as coco_mask
+
+    canvas = np.zeros(size, np.uint8, order='F')
+    x, y = corner
+    canvas[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+    runs: Any = coco_mask.encode(canvas)
+    return {'size': list(size), 'counts': runs['counts'].decode()}

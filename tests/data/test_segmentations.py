@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from segjax.data.segmentations import draw_segmentation
+from segjax.data.segmentations import draw_segmentation, encode_mask
 from segjax.types import UserError
 
 MINI = Path(__file__).parents[2] / '../shared/data/coco_mini'
@@ -98,3 +98,11 @@ def test_objects_of_coco_are_drawn_as_pycocotools_does():
             np.testing.assert_array_equal(draw(segmentation, size), coco_mask.decode(packed) > 0)
             checked += 1
     assert checked > 100
+
+
+def test_what_is_encoded_is_drawn_again():
+    mask = np.array([[1, 0, 1], [1, 1, 0]], np.uint8)
+    runs = encode_mask(mask, (2, 1), (5, 6))
+    expected = np.zeros((5, 6), bool)
+    expected[1:3, 2:5] = mask
+    np.testing.assert_array_equal(draw_segmentation(runs, (5, 6), name=''), expected)
