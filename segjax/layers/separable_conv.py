@@ -21,6 +21,8 @@ class SeparableConv(nn.Module):
       features: channels out.
       kernel, stride, padding, dilation: of the depthwise half, as `ops.conv`.
       activate: a ReLU after both normalisations.
+      between: False leaves out what would stand between the halves, depthwise_bn and its ReLU, as
+        segmentation_models.pytorch does.
       bn_momentum, bn_epsilon: as `BatchNorm`.
       depthwise_init, pointwise_init: of the kernels.
       dtype: compute type.
@@ -37,6 +39,7 @@ class SeparableConv(nn.Module):
     depthwise_init: Initializer = HE_NORMAL
     pointwise_init: Initializer = HE_NORMAL
     dtype: str = 'float32'
+    between: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c'], train: bool) -> Float[Array, 'b oh ow features']:
@@ -60,7 +63,9 @@ class SeparableConv(nn.Module):
             dtype=self.dtype,
             name='pointwise',
         )
-        for conv in (depthwise, pointwise):
+        if not self.between:
+            x = depthwise(x)
+        for conv in (depthwise, pointwise) if self.between else (pointwise,):
             norm = BatchNorm(self.bn_momentum, self.bn_epsilon, self.dtype, name=f'{conv.name}_bn')
             x = norm(conv(x), train=train)
             x = nn.relu(x) if self.activate else x
