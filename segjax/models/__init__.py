@@ -1,6 +1,7 @@
 """One architecture a file."""
 
 from segjax.models.deeplabv3 import DeepLabV3
+from segjax.models.deeplabv3plus import DeepLabV3Plus
 from segjax.models.fcn import FCN
 from segjax.models.fcn_resnet import FCNResNet
 from segjax.models.lraspp import LRASPP
@@ -13,6 +14,7 @@ __all__ = [
     'FCN',
     'LRASPP',
     'DeepLabV3',
+    'DeepLabV3Plus',
     'FCNResNet',
     'SegNet',
     'UNet',
