@@ -1,0 +1,59 @@
+"""What --input means, and that no result overwrites another."""
+
+import pytest
+
+from segjax.data.inputs import find_inputs
+from segjax.types import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    names = ['a.jpg', 'a.png', 'b.tif', 'c.png', 'c.png.jpg', 'sub/a.jpg', 'sub/deep/b.v2.tif']
+    names += ['.hidden.png', '.git/x.png', 'notes.txt', 'out/labels/a.png', 'c.jpg']
+    for name in names:
+        path = tmp_path / 'in' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b'')
+    return tmp_path / 'in'
+
+
+def names(found):
+    return {str(item.path): item.name for item in found}
+
+
+def test_a_folder_means_all_below_it_and_keeps_stems(folder):
+    found = names(find_inputs(str(folder), output=folder / 'out'))
+    assert {path.removeprefix(f'{folder}/'): name for path, name in found.items()} == {
+        'a.jpg': 'a.jpg',  # two of one stem
+        'a.png': 'a.png',
+        'b.tif': 'b',
+        'c.jpg': 'c.jpg',
+        'c.png': 'c.png',
+        'c.png.jpg': 'c.png-2',
+        'notes.txt': 'notes',
+        'sub/a.jpg': 'sub/a',
+        'sub/deep/b.v2.tif': 'sub/deep/b.v2',
+    }
+    assert len(set(found.values())) == len(found)
+    assert list(found) == sorted(found)
+
+
+def test_a_file_and_a_pattern(folder):
+    output = folder / 'out'
+    assert names(find_inputs(f'{folder}/b.tif', output=output)) == {f'{folder}/b.tif': 'b'}
+    found = names(find_inputs(f'{folder}/**/*.jpg', output=output))
+    assert set(found.values()) == {'a', 'c', 'c.png', 'sub/a'}
+    found = names(find_inputs(f'{folder}/s*/a.jpg', output=output))
+    assert found == {f'{folder}/sub/a.jpg': 'sub/a'}
+
+
+@pytest.mark.parametrize('text', ['nowhere', 'nowhere/*.png', '{folder}/out', '{folder}/*.gif'])
+def test_nothing_is_an_error(folder, text):
+    text = text.format(folder=folder)
+    with pytest.raises(UserError, match='no file'):
+        find_inputs(text, output=folder / 'out')
+
+
+def test_a_pattern_in_this_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert [item.name for item in find_inputs('*.tif', output=folder / 'out')] == ['b']
