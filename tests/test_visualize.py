@@ -66,6 +66,15 @@ def test_overlay_leaves_background_alone_and_outlines_regions():
     np.testing.assert_allclose(shown[4, 4], [127.5 + gray / 2, gray / 2, gray / 2], atol=1)
 
 
+def test_a_large_overlay_is_painted_in_bands_that_do_not_show(monkeypatch):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 65536, (50, 20, 3), np.uint16)
+    label = np.repeat(rng.choice([0, 1, 2, IGNORE_LABEL], (10, 4)), 5, axis=0).repeat(5, axis=1)
+    whole = visualize.overlay(image, label, PALETTE)
+    monkeypatch.setattr(visualize, '_BAND', 16)
+    np.testing.assert_array_equal(visualize.overlay(image, label, PALETTE), whole)
+
+
 def test_overlay_refuses_a_label_of_another_size():
     with pytest.raises(ValueError, match=r'\(4, 4\).*\(4, 5\)'):
         visualize.overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5), int), PALETTE)
@@ -145,7 +154,7 @@ def test_captions_are_shortened_to_what_tells_pictures_apart():
         'camvid/train/0016E5_07080.png'
     )
     assert visualize._tail('shapes/val/3') == 'shapes/val/3'
-    font = visualize._font(13)
+    font = visualize.typeface(13)
     short = visualize._shorten('a_very_long_name_of_a_picture_0001.png', font, 120)
     assert font.getlength(short) <= 120
     assert short.startswith('a_very') and short.endswith('1.png')
