@@ -14,25 +14,24 @@ from segjax.losses.hard_examples import hardest
 from segjax.types import UserError
 
 
-def _pixels(
-    logits: Float[Array, 'b h w k'],
-    label: Int[Array, 'b h w'],
-    class_weights: tuple[float, ...],
-    weight: Float[Array, 'b h w'] | None,
+def pixel_losses(
+    logits: Float[Array, 'b h w k'], label: Int[Array, 'b h w'], class_weights: tuple[float, ...]
 ) -> tuple[Float[Array, 'b h w'], Float[Array, 'b h w']]:
-    """`w v (-log softmax(logits)[l])` and v of each pixel; both are 0 where l is no class."""
+    """`-log softmax(logits)[l]` and `v[l]` of each pixel; both are 0 where l is no class.
+
+    Raises:
+      UserError: another number of weights v than of classes; none is 1 for all.
+    """
+    if class_weights and len(class_weights) != logits.shape[-1]:
+        raise UserError(f'{len(class_weights)} class weights for {logits.shape[-1]} classes')
     classes = jnp.arange(logits.shape[-1], dtype=label.dtype).reshape(1, 1, 1, -1)
-    hit = (
-        label[..., None] == classes
-    )  # a pixel without a class hits nothing: its loss and gradient are 0
+    # A pixel without a class hits nothing: its loss and gradient are 0.
+    hit = label[..., None] == classes
     nll = -jnp.sum(jnp.where(hit, jax.nn.log_softmax(logits), jnp.zeros((), logits.dtype)), axis=-1)
-    if class_weights:
-        v = jnp.asarray(class_weights, logits.dtype).reshape(1, 1, 1, -1)
-        pixel = jnp.sum(jnp.where(hit, v, jnp.zeros_like(v)), axis=-1)
-    else:
-        pixel = jnp.any(hit, axis=-1).astype(logits.dtype)
-    energy = nll * pixel if weight is None else nll * pixel * weight
-    return energy, pixel
+    if not class_weights:
+        return nll, jnp.any(hit, axis=-1).astype(logits.dtype)
+    v = jnp.asarray(class_weights, logits.dtype).reshape(1, 1, 1, -1)
+    return nll, jnp.sum(jnp.where(hit, v, jnp.zeros_like(v)), axis=-1)
 
 
 def cross_entropy(
@@ -54,7 +53,8 @@ def cross_entropy(
       weight: w, a weight map; it scales the loss and does not enter the count.
       share: both sums run over this share of an image's pixels only, the hardest; None for all.
     """
-    energy, pixel = _pixels(logits, label, class_weights, weight)
+    nll, pixel = pixel_losses(logits, label, class_weights)
+    energy = nll * pixel if weight is None else nll * pixel * weight
     if share is not None:
         chosen = hardest(energy, pixel > 0, share)
         energy, pixel = (jnp.where(chosen, x, jnp.zeros_like(x)) for x in (energy, pixel))
@@ -89,10 +89,6 @@ class CrossEntropy(Criterion):
         self, logits: Array, label: Array, weight: Array | None, step: Array | int = 0
     ) -> tuple[Array, Array]:
         """The loss of each image and what a batch divides the sum by, after `step` steps."""
-        if self.class_weights and len(self.class_weights) != logits.shape[-1]:
-            raise UserError(
-                f'{len(self.class_weights)} class weights for {logits.shape[-1]} classes'
-            )
         share = self._share(step) if self.top_k < 1 else None
         total, count = cross_entropy(
             logits, label, class_weights=self.class_weights, weight=weight, share=share

@@ -16,10 +16,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from segjax.losses.criterion import Criterion, Terms
 from segjax.losses.cross_entropy import CrossEntropy
+from segjax.types import UserError
 
 
 def dice_loss(
@@ -29,8 +31,9 @@ def dice_loss(
     smooth: float,
     over: Literal['image', 'batch'],
     background: bool,
+    class_weights: tuple[float, ...] = (),
 ) -> tuple[Float[Array, ' b'], Float[Array, ' b']]:
-    """`1 - mean_c dice_c` of each image, 0 where no pixel has a class, and 1 where one has.
+    """`1 - sum_c v_c dice_c / sum_c v_c` of each image, and 1; both 0 where no pixel has a class.
 
     With `over='batch'` the sums of dice_c run over all images of the batch, and each of them gets
     the same loss.
@@ -38,7 +41,13 @@ def dice_loss(
     Args:
       smooth: s; an empty mask that is predicted empty has a Dice of 1 (of 0 / 0 with s = 0).
       background: whether class 0 is one of the c.
+      class_weights: v, one number a class, the background's among them; empty for 1.
+
+    Raises:
+      UserError: another number of weights than of classes.
     """
+    if class_weights and len(class_weights) != logits.shape[-1]:
+        raise UserError(f'{len(class_weights)} weights of Dice for {logits.shape[-1]} classes')
     classes = jnp.arange(logits.shape[-1], dtype=label.dtype).reshape(1, 1, 1, -1)
     hit = (label[..., None] == classes).astype(logits.dtype)
     valid = jnp.any(hit > 0, axis=-1, keepdims=True).astype(logits.dtype)
@@ -46,7 +55,9 @@ def dice_loss(
     y, p = hit[..., first:], (jax.nn.softmax(logits) * valid)[..., first:]
     axes = (1, 2) if over == 'image' else (0, 1, 2)
     both, all_p, all_y = (jnp.sum(x, axis=axes, keepdims=True) for x in (p * y, p, y))
-    loss = 1 - jnp.mean((2 * both + smooth) / (all_p + all_y + smooth), axis=-1)
+    dice = (2 * both + smooth) / (all_p + all_y + smooth)
+    v = np.asarray(class_weights or (1.0,) * logits.shape[-1], np.float32)[first:]
+    loss = 1 - dice @ jnp.asarray(v / v.sum())
     labelled = jnp.any(valid > 0, axis=(1, 2, 3)).astype(logits.dtype)
     return labelled * jnp.broadcast_to(loss.reshape(-1), labelled.shape), labelled
 
@@ -63,6 +74,7 @@ class CrossEntropyDice(Criterion):
       smooth: s of the Dice; 1 in U-Net++'s code.
       background: whether the background has a Dice, too.
       class_weights: of the cross-entropy, one number a class; empty for none.
+      dice_weights: of the classes in the Dice, likewise.
     """
 
     cross_entropy: float = 0.5
@@ -71,6 +83,7 @@ class CrossEntropyDice(Criterion):
     smooth: float = 1.0
     background: bool = False
     class_weights: tuple[float, ...] = ()
+    dice_weights: tuple[float, ...] = ()
 
     def terms(
         self, logits: Array, label: Array, weight: Array | None, step: Array | int = 0
@@ -81,7 +94,12 @@ class CrossEntropyDice(Criterion):
             found['cross_entropy'] = self.cross_entropy * energy, count
         if self.dice:
             loss, images = dice_loss(
-                logits, label, smooth=self.smooth, over=self.over, background=self.background
+                logits,
+                label,
+                smooth=self.smooth,
+                over=self.over,
+                background=self.background,
+                class_weights=self.dice_weights,
             )
             found['dice'] = self.dice * loss, images
         return found

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segjax.losses import CrossEntropy, CrossEntropyDice, dice_loss
+from segjax.types import UserError
 
 # Foreground probabilities: 3/4 and 1/4 in one image of two pixels, 1/2 and 3/4 in another.
 LOG3 = float(np.log(3))
@@ -35,6 +36,18 @@ def test_the_background_has_a_dice_if_asked():
     total, _ = loss(background=True)
     first = np.mean([1.5 / 2, 2 * 0.75 / (1 + 1)])
     np.testing.assert_allclose(total[0], 1 - first, rtol=1e-6)
+
+
+def test_classes_are_weighted_by_hand():
+    total, _ = dice_loss(
+        LOGITS, LABEL, smooth=1.0, over='image', background=True, class_weights=(1.0, 3.0)
+    )
+    background, foreground = (2 * 0.75 + 1) / (1 + 1 + 1), (2 * 0.75 + 1) / (1 + 1 + 1)
+    np.testing.assert_allclose(total[0], 1 - (background + 3 * foreground) / 4, rtol=1e-6)
+    background, foreground = 1 / (0.75 + 1), (2 * 1.25 + 1) / (1.25 + 2 + 1)  # the second image
+    np.testing.assert_allclose(total[1], 1 - (background + 3 * foreground) / 4, rtol=1e-6)
+    with pytest.raises(UserError, match='3 weights of Dice for 2 classes'):
+        CrossEntropyDice(dice_weights=(1.0, 2.0, 3.0)).terms(LOGITS, LABEL, None)
 
 
 def test_an_empty_mask_that_is_predicted_empty_is_right():
