@@ -12,8 +12,10 @@ from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
 from segjax.ops.partition import HEIGHT_AXIS
 from segjax.ops.pool import avg_pool, max_pool
+from segjax.ops.pyramid import pyramid_level
 from segjax.ops.receptive_field import ReceptiveField, Window, receptive_field
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
+from segjax.ops.roi_align import pyramid_roi_align, roi_align
 from segjax.ops.separable import depthwise_conv, separable_conv, separable_cost
 from segjax.ops.unpool import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
 
@@ -48,8 +50,11 @@ __all__ = [
     'normalize',
     'one_hot',
     'pairwise_iou',
+    'pyramid_level',
+    'pyramid_roi_align',
     'receptive_field',
     'resize_bilinear',
+    'roi_align',
     'separable_conv',
     'separable_cost',
 ]
