@@ -6,7 +6,7 @@ from segjax.layers.conv import Conv, ConvTranspose
 from segjax.layers.conv_norm import ConvNormRelu
 from segjax.layers.double_conv import DoubleConv
 from segjax.layers.dropout import Dropout
-from segjax.layers.norm import BatchNorm, FrozenBatchNorm
+from segjax.layers.norm import BatchNorm, FrozenBatchNorm, by_running_averages
 from segjax.layers.separable_conv import SeparableConv
 from segjax.layers.sides import check_sides, round_up
 
@@ -21,6 +21,7 @@ __all__ = [
     'Dropout',
     'FrozenBatchNorm',
     'SeparableConv',
+    'by_running_averages',
     'check_sides',
     'round_up',
 ]

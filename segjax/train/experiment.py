@@ -33,6 +33,10 @@ class Experiment:
         neighbouring images, block number `fold` is evaluated in place of `eval.split`, the others
         train. 0: the splits are what they are.
       fold: counted from 0.
+      freeze_batch_norm: normalise by the running averages in training, too, and keep them; scales
+        and biases are still trained. For weights of one's own, where batches have to be small.
+      reestimate_batch_norm: after the last step the running averages are replaced by the statistics
+        of so many training batches; 0 keeps them.
     """
 
     model: nn.Module
@@ -47,6 +51,8 @@ class Experiment:
     accumulate: int = 1
     folds: int = 0
     fold: int = 0
+    freeze_batch_norm: bool = False
+    reestimate_batch_norm: int = 0
 
 
 def bind(experiment: Experiment, info: Info) -> Experiment:

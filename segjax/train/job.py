@@ -98,6 +98,7 @@ class Job:
             mean=self.mean,
             std=self.std,
             accumulate=e.accumulate,
+            freeze_batch_norm=e.freeze_batch_norm,
             axis_name=self.parallel.axis_name,
         )
         return self.parallel.compile(step)
@@ -188,6 +189,22 @@ def _share(
     return parallel
 
 
+def _check_batch_norm(experiment: Experiment) -> None:
+    """Raises UserError when the statistics of a model that has none are to be measured."""
+    e, number = experiment, experiment.reestimate_batch_norm
+    if number < 0:
+        raise UserError(f'--reestimate_batch_norm={number}: a number of batches, or 0.')
+    if not number:
+        return
+    image = jax.ShapeDtypeStruct((1, *e.train.crop, e.dataset.channels), jnp.float32)
+    variables = jax.eval_shape(lambda x: e.model.init(jax.random.key(0), x, train=False), image)
+    if 'batch_stats' not in variables:
+        raise UserError(
+            f'--reestimate_batch_norm={number}: {type(e.model).__name__} as it is set has no batch '
+            'normalisation; set it to 0.'
+        )
+
+
 def _sources(experiment: Experiment, roots: Roots) -> tuple[Source, Source]:
     """What is trained on, and what is evaluated. Raises UserError when either is empty."""
     e = experiment
@@ -244,6 +261,7 @@ def make_job(
     """
     info = experiment.dataset.info(roots)
     experiment = bind(experiment, info)
+    _check_batch_norm(experiment)
     train_source, eval_source = _sources(experiment, roots)
     statistics = normalize.statistics(
         experiment.dataset.normalize,

@@ -14,6 +14,7 @@ import numpy as np
 from segjax import processes
 from segjax.config import RunOptions
 from segjax.evaluate import Evaluation
+from segjax.train.batch_norm import reestimate_batch_norm
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.interrupt import Interrupted, Interruption
 from segjax.train.job import Job
@@ -87,6 +88,11 @@ def fit(
         watch.beat()
         signal = stop.poll()
         evaluate = last or (step > 0 and step % e.eval_every == 0)
+        if last and e.reestimate_batch_norm:
+            look(dispatched)
+            dispatched = None
+            with pace.pause():
+                state = reestimate_batch_norm(job, state, beat=watch.beat)
         if evaluate or signal or (step > first and step % options.checkpoint_every == 0):
             look(dispatched)
             dispatched = None

@@ -13,6 +13,7 @@ import optax
 from jax import lax
 
 from segjax import ops
+from segjax.layers import by_running_averages
 from segjax.optim import Optimizer
 from segjax.tasks import Semantic
 from segjax.train.gradients import Scalars, Terms, accumulated_gradient, batch_gradient
@@ -31,6 +32,7 @@ def make_train_step(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     accumulate: int = 1,
+    freeze_batch_norm: bool = False,
     axis_name: str | None = None,
 ) -> StepFn:
     """Bind everything that does not change; what comes back is pure and can be compiled anywhere.
@@ -39,10 +41,12 @@ def make_train_step(
       num_steps: length of the training, for the schedule.
       mean, std: normalisation of the image, in its own units.
       accumulate: number of microbatches from which the gradient of a batch is accumulated.
+      freeze_batch_norm: as `Experiment`.
       axis_name: the mapped axis under `pmap`; None under `jit`, whose sums already span all
         devices.
     """
     rule = optimizer.build(num_steps)
+    measure = by_running_averages(task.loss) if freeze_batch_norm else task.loss
     across = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
     differentiate = partial(batch_gradient, across=across)
     if accumulate > 1:
@@ -55,7 +59,7 @@ def make_train_step(
         def terms(trainable: Any, extra: Any, rows: Batch, key: Array) -> tuple[Terms, Any]:
             rows = rows._replace(image=ops.normalize(rows.image, mean, std))
             variables = {'params': join(trainable, frozen), **extra}
-            found, updates = task.loss(model, variables, rows, key, step=state.step)
+            found, updates = measure(model, variables, rows, key, step=state.step)
             return found, {**extra, **updates}
 
         losses, gradient, extra = differentiate(terms, trainable, state.extra, batch, key)
