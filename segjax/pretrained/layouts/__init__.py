@@ -41,7 +41,7 @@ LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
     'milesial': (unet.milesial,),
     '4uiiurz1': (unetplusplus.nested_unet,),
     'ternausnet': (unet_transfer.ternausnet,),
-    'smp': (unetplusplus.smp, unet_transfer.smp),
+    'smp': (deeplab.smp, unetplusplus.smp, unet_transfer.smp),
 }
 MARKS = {  # an array that only files of a layout have
     'milesial': 'inc.double_conv.0.weight',
