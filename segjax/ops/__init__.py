@@ -7,6 +7,7 @@ from segjax.ops.conv_transpose import conv_transpose
 from segjax.ops.crop import center_crop, mirror_pad
 from segjax.ops.deconvolve import deconvolve
 from segjax.ops.label_map import label_map, one_hot
+from segjax.ops.matching import Matches, match
 from segjax.ops.nms import Kept, classwise_nms, nms
 from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
@@ -16,13 +17,16 @@ from segjax.ops.pyramid import pyramid_level
 from segjax.ops.receptive_field import ReceptiveField, Window, receptive_field
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
 from segjax.ops.roi_align import pyramid_roi_align, roi_align
+from segjax.ops.sampling import Sample, sample_balanced
 from segjax.ops.separable import depthwise_conv, separable_conv, separable_cost
 from segjax.ops.unpool import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
 
 __all__ = [
     'HEIGHT_AXIS',
     'Kept',
+    'Matches',
     'ReceptiveField',
+    'Sample',
     'Window',
     'avg_pool',
     'bed_of_nails',
@@ -41,6 +45,7 @@ __all__ = [
     'encode_boxes',
     'label_map',
     'local_response_norm',
+    'match',
     'max_pool',
     'max_pool_with_indices',
     'max_unpool',
@@ -55,6 +60,7 @@ __all__ = [
     'receptive_field',
     'resize_bilinear',
     'roi_align',
+    'sample_balanced',
     'separable_conv',
     'separable_cost',
 ]
