@@ -26,12 +26,13 @@ ROOMS = {
     'config': {'types'},
     'optim': {'types'},
     'visualize': {'types', 'files'},
+    'visualize_instances': {'types', 'visualize'},
     'sharding': {'types', 'ops', 'layers', 'processes'},
     'pretrained': NETWORK | {'files'},
     'evaluate': NETWORK | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'processes'},
     'train': NETWORK
     | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'processes', 'evaluate'}
-    | {'config', 'files', 'optim', 'visualize', 'pretrained'},
+    | {'config', 'files', 'optim', 'visualize', 'visualize_instances', 'pretrained'},
 }
 ROOMS['export'] = ROOMS['evaluate'] | {'pretrained'}
 ROOMS['ablation'] = ROOMS['train'] | {'train'}

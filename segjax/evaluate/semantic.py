@@ -60,7 +60,7 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
     evaluator: Any  # the task's, with the counts
     num_images: int
-    samples: list[Sample]
+    samples: list[Any]  # Sample, or of objects InstanceSample
     host: dict[str, HostScores]  # by the names of the task's scores
 
 
@@ -87,7 +87,7 @@ class SemanticEvaluation:
         inference: Inference = ONE_PASS,
         devices: Devices | None = None,
     ):
-        self._task = task
+        self._task, self.best_metric = task, task.best_metric
         self._num_classes = num_classes
         self._source = source
         self._place = ShardedJit(devices or jax.local_devices())

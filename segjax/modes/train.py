@@ -21,7 +21,7 @@ from segjax.train.loop import NotFinite, Outcome, Reporter, fit
 from segjax.train.memory import explain_out_of_memory
 from segjax.train.model_folder import write_model_folder
 from segjax.train.rundir import Run, open_run
-from segjax.train.screen import Screen, share
+from segjax.train.screen import Screen, metric_name, share
 from segjax.train.state import TrainState
 from segjax.train.watchdog import Watchdog
 from segjax.train.writers import Writers
@@ -235,10 +235,10 @@ def _say_result(
 ) -> None:
     step = int(outcome.state.step)
     report.class_table(screen, job, outcome.evaluation, step=step)
-    metrics = outcome.evaluation.metrics
-    facts = {'mean IoU': share(metrics['mean_iou']), 'accuracy': share(metrics['pixel_accuracy'])}
+    facts = report.headline(job, outcome.evaluation)
     if best := checkpoints.best():
-        facts['best'] = f'mean IoU {share(best.value)} after step {best.step}'
+        name = metric_name(job.evaluation.best_metric)
+        facts['best'] = f'{name} {share(best.value)} after step {best.step}'
     folder = opened.workdir
     if options.pictures:
         facts['pictures'] = f'{folder}/predictions/{step}/predictions.png'

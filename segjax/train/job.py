@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from segjax import processes
 from segjax.data import folds, normalize
 from segjax.data.dataset import Info, Roots, Source
+from segjax.data.detection import DetectionEval
 from segjax.data.pipeline import load_readable
-from segjax.evaluate import Evaluation, Inference, SemanticEvaluation
+from segjax.evaluate import Evaluation, Inference, InstanceEvaluation, SemanticEvaluation
 from segjax.sharding import Devices, Parallelism, ShardedJit, parallelism
+from segjax.tasks import Semantic
 from segjax.train.experiment import Experiment, bind
 from segjax.train.heights import check_height
 from segjax.train.state import TrainState, init_state, state_from
@@ -43,7 +45,7 @@ class Job:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     parallel: Parallelism
-    evaluation: SemanticEvaluation
+    evaluation: SemanticEvaluation | InstanceEvaluation
     num_threads: int
 
     @property
@@ -166,7 +168,7 @@ def _check_microbatches(experiment: Experiment, num_devices: int) -> None:
 
 def _check_criterion(experiment: Experiment, kind: str) -> None:
     """Raises UserError when images may not be taken apart, and would be."""
-    if experiment.task.criterion.is_sum_over_images:
+    if not isinstance(experiment.task, Semantic) or experiment.task.criterion.is_sum_over_images:
         return
     if experiment.accumulate > 1 or kind == 'pmap':
         what = '--parallelism=pmap' if kind == 'pmap' else f'--accumulate={experiment.accumulate}'
@@ -224,9 +226,20 @@ def _make_evaluation(
     source: Source,
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     devices: Devices | None = None,
-) -> SemanticEvaluation:
+) -> SemanticEvaluation | InstanceEvaluation:
     mean, std = statistics
     how = experiment.eval
+    if isinstance(how, DetectionEval):
+        return InstanceEvaluation(
+            experiment.model,
+            experiment.task,
+            mean=mean,
+            std=std,
+            num_classes=len(info.class_names),
+            source=source,
+            max_dets=how.max_dets,
+            devices=devices,
+        )
     return SemanticEvaluation(
         experiment.model,
         experiment.task,

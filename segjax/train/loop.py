@@ -14,6 +14,7 @@ import numpy as np
 from segjax import processes
 from segjax.config import RunOptions
 from segjax.evaluate import Evaluation
+from segjax.train import report
 from segjax.train.batch_norm import reestimate_batch_norm
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.interrupt import Interrupted, Interruption
@@ -115,7 +116,7 @@ def fit(
             pace.start(step + 1)
         elif (step + 1) % options.log_every == 0 or step + 1 == e.num_steps:
             if found := look(dispatched):
-                _log(job, reporter, step + 1, found, pace)
+                _log(job, reporter, dispatched, found, pace)
             dispatched = None
         trained_s += (time.perf_counter() - begin) * (step > first)
     assert evaluation is not None
@@ -161,8 +162,10 @@ def _suspects(job: Job, batch: Batch) -> list[str]:
     return [job.train_source.name(int(i)) for i in ids]
 
 
-def _log(job: Job, reporter: Reporter, step: int, scalars: Mapping[str, float], pace: Pace) -> None:
-    e = job.experiment
+def _log(
+    job: Job, reporter: Reporter, done: _Dispatched, scalars: Mapping[str, float], pace: Pace
+) -> None:
+    e, step, batch = job.experiment, done.step, done.batch
     speed = pace.report(step, e.train.batch_size)
     reporter.screen.step(
         step, e.num_steps, loss=scalars['loss'], learning_rate=scalars['learning_rate'], speed=speed
@@ -170,6 +173,8 @@ def _log(job: Job, reporter: Reporter, step: int, scalars: Mapping[str, float], 
     values = {**scalars, 'images_per_s': speed.images_per_s, 'wait': speed.wait}
     if job.train_source.bad.may_be_replaced:
         values['bad_samples'] = len(job.train_source.bad)
+    if (known := batch.instances) is not None and known.cut is not None:
+        values['objects_cut'] = int(np.sum(known.cut))
     reporter.writers.scalars(step, 'train', {'epoch': step / job.steps_per_epoch, **values})
 
 
@@ -183,14 +188,11 @@ def _evaluate(
 ) -> Evaluation:
     """Evaluate, mark the best checkpoint, write and draw. Raises what `check` raises."""
     e = job.experiment
-    name = e.task.best_metric
+    name = job.evaluation.best_metric
     found = job.evaluate(job.parallel.gather_state(state), samples=6, check=check)
     best = checkpoints.mark_best(step, found.metrics[name], name)
     reporter.screen.evaluation(step, e.eval.split, found.metrics, best=best)
-    per_class = {
-        f'iou/{label}': value
-        for label, value in zip(job.info.class_names, found.evaluator.confusion.iou, strict=True)
-    }
+    per_class = report.per_class(job, found)
     values = {'epoch': step / job.steps_per_epoch, **found.metrics, **per_class}
     reporter.writers.scalars(step, e.eval.split, values)
     reporter.on_evaluation(step, found)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segjax.metrics.coco import RECALLS, CocoScores
+from segjax.train.screen import metric_name
 from segjax.visualize import write_png
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _COLORS = ('#1f5fa8', '#d9730d', '#2a9d5c', '#8a4fbf', '#b3362b', '#5d6470')
 _INK, _SOFT, _PALE = '#222228', '#55555c', '#9a9aa2'
+_MAIN = ('mean_iou', 'mask_ap', 'box_ap')  # what is drawn first, and decides which step is best
 _NOT_METRICS = {'step', 'epoch', 'loss', 'learning_rate', 'images_per_s', 'wait'}
 
 Line = Mapping[str, Any]  # an object of metrics.jsonl
@@ -71,7 +74,7 @@ def _curve(lines: Sequence[Line], split: str, name: str) -> tuple[np.ndarray, np
 
 
 def _metric_names(lines: Sequence[Line]) -> list[str]:
-    """Numbers of the evaluated splits that stay within 0..1, `mean_iou` first.
+    """Numbers of the evaluated splits that stay within 0..1, the main one first.
 
     Names with a slash belong to single classes and are left out, as are times (`..._s`); no more
     names than colours.
@@ -81,13 +84,14 @@ def _metric_names(lines: Sequence[Line]) -> list[str]:
         for name, value in line.items() if line['split'] != 'train' else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 values.setdefault(name, []).append(value)
+    main = next((name for name in _MAIN if name in values), '')
     names = [
         name
         for name, series in values.items()
         if name not in _NOT_METRICS and '/' not in name and not name.endswith('_s')
         if min(series) >= 0 and max(series) <= 1
     ]
-    names.sort(key=lambda name: name != 'mean_iou')
+    names.sort(key=lambda name: name != main)
     return names[: len(_COLORS)]
 
 
@@ -155,20 +159,22 @@ def _scale_loss(axes: Axes, low: float, high: float) -> None:
 
 
 def _plot_metrics(axes: Axes, lines: Sequence[Line], splits: Sequence[str]) -> None:
-    """Metrics of the evaluated splits, each split with its own stroke; the best mean IoU marked."""
+    """Metrics of the evaluated splits, each with its own stroke; the best main one is marked."""
     evaluated = [split for split in splits if split != 'train']
     style(axes, f'Evaluation on {" and ".join(evaluated) or "val"}', xlabel='step')
-    for color, name in zip(_COLORS, _metric_names(lines), strict=False):
+    names = _metric_names(lines)
+    for color, name in zip(_COLORS, names, strict=False):
         for split, stroke in zip(evaluated, ('-', '--', ':'), strict=False):
             steps, values = _curve(lines, split, name)
             if not np.isfinite(values).any():
                 continue
-            label = name.replace('_', ' ').replace('iou', 'IoU')
+            label = metric_name(name)
             label += f' ({split})' if len(evaluated) > 1 else ''
-            width, height = (2.2, 3) if name == 'mean_iou' else (1.3, 2)  # mean IoU above the rest
+            is_main = name == names[0] and name in _MAIN
+            width, height = (2.2, 3) if is_main else (1.3, 2)  # above the rest
             curve = axes.plot(steps, values, stroke, color=color, lw=width, marker='o', ms=3.5)
             curve[0].set(label=label, zorder=height)
-            if name == 'mean_iou' and split == 'val':
+            if is_main and split == 'val':
                 _mark_best(axes, steps, values, color)
     axes.set_ylim(0, 1)
     if axes.lines:
@@ -277,4 +283,27 @@ def confusion_picture(confusion: np.ndarray, class_names: Sequence[str]) -> np.n
     for i, j in np.argwhere(share >= 0.005) if size <= 25 else ():
         color, percent = 'white' if share[i, j] > 0.55 else _INK, f'{100 * share[i, j]:.0f}'
         axes.text(j, i, percent, ha='center', va='center', fontsize=8, color=color)
+    return rendered(figure)
+
+
+def precision_recall_picture(scores: Mapping[str, CocoScores]) -> np.ndarray:
+    """Precision over recall at three overlaps, the mean of the classes; a plot a kind; `h w 3`."""
+    from matplotlib.figure import Figure
+
+    size = 4.6 * len(scores), 4
+    figure = Figure(figsize=size, dpi=110, facecolor='white', layout='constrained')
+    plots = figure.subplots(1, len(scores), squeeze=False)[0]
+    for axes, (kind, table) in zip(plots, scores.items(), strict=True):
+        style(axes, f'Precision by {kind}', xlabel='recall', ylabel='precision')
+        for color, threshold in zip(_COLORS, (0.5, 0.75, 0.9), strict=False):
+            curve = table.curve(threshold=threshold)
+            if np.isfinite(curve).any():
+                label = f'IoU {threshold}: AP {table.ap(threshold=threshold):.3f}'
+                axes.plot(RECALLS, curve, color=color, lw=1.8, label=label)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        if axes.lines:
+            _legend(axes)
+        else:
+            _say(axes, 'nothing to find')
     return rendered(figure)

@@ -1,15 +1,23 @@
-"""What is told of an evaluation: protocol, table, pictures."""
+"""What is told of an evaluation; a file a task says it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import jax
 import numpy as np
 
-from segjax import visualize
-from segjax.evaluate import Evaluation
-from segjax.train import plots
+from segjax.evaluate import Evaluation, InstanceEvaluation
+from segjax.train import instance_report, semantic_report
 from segjax.train.job import Job
 from segjax.train.screen import Screen
+from segjax.types import UserError
+
+
+def _of(job: Job) -> Any:
+    """The module that knows the job's task."""
+    finds_objects = isinstance(job.evaluation, InstanceEvaluation)
+    return instance_report if finds_objects else semantic_report
 
 
 def protocol(job: Job, found: Evaluation) -> dict[str, object]:
@@ -19,46 +27,37 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
         'split': f'fold {e.fold} of {e.folds} of {e.train.split}' if e.folds else e.eval.split,
         'images': found.num_images,
         'classes': job.info.class_names,
-        'metric': "mean IoU, pixel accuracy, mean accuracy and frequency-weighted IoU of FCN's "
-        'score.py, from one confusion matrix over all pixels whose label is not 255',
-        'absent_classes': 'left out of the mean IoU where they occur in neither labels nor '
-        'predictions, of the mean accuracy where they do not occur in labels',
-        'resolution': "the labels' own; probabilities are resized to it",
-        'input_scale': e.eval.scale,
-        'input_stretched_to': e.eval.stretch,
-        'tile': e.eval.tile,
-        'orientations': e.eval.orientations,
-        'head': e.task.head,
         'backend': jax.default_backend(),
-        **({'of_whole_pictures': _whole_pictures(e.task.scores)} if e.task.scores else {}),
+        **_of(job).protocol(job, found),
     }
-
-
-def _whole_pictures(scores: tuple[str, ...]) -> str:
-    return (
-        f'{", ".join(scores)} (evaluate/host_scores.py): means over the pictures; a picture scores '
-        f'1 where neither label nor prediction has a foreground or an object, 0 where only one has'
-    )
 
 
 def class_table(screen: Screen, job: Job, found: Evaluation, *, step: int) -> None:
-    """IoU, accuracy and share of each class, under a heading."""
-    counts = found.evaluator.confusion
-    screen.heading(f'{job.experiment.eval.split} after step {step}')
-    screen.class_table(
-        job.info.class_names, iou=counts.iou, accuracy=counts.accuracy, pixels=counts.share
-    )
-    screen.line()
+    """A line a class, under a heading."""
+    _of(job).class_table(screen, job, found, step=step)
+
+
+def per_class(job: Job, found: Evaluation) -> dict[str, float]:
+    """The numbers of single classes, as they stand in metrics.jsonl."""
+    return _of(job).per_class(job, found)
 
 
 def pictures(job: Job, found: Evaluation) -> dict[str, np.ndarray]:
-    """The sampled predictions beside their ground truth, and the confusion matrix, as RGB."""
-    names = job.info.class_names
-    rows = [
-        visualize.Row(s.image, s.label, s.prediction, job.eval_source.name(s.image_id))
-        for s in sorted(found.samples, key=lambda s: s.image_id)
-    ]
-    return {
-        'predictions': visualize.panel(rows, class_names=names, palette=job.info.palette),
-        'confusion': plots.confusion_picture(found.evaluator.confusion.counts, names),
-    }
+    """Predictions beside the truth, and what else is drawn of an evaluation, as RGB."""
+    return _of(job).pictures(job, found)
+
+
+def details(job: Job, found: Evaluation) -> dict[str, object]:
+    """What eval.json holds beside metrics and protocol."""
+    return _of(job).details(job, found)
+
+
+def headline(job: Job, found: Evaluation) -> dict[str, str]:
+    """The numbers that a training ends with."""
+    return _of(job).headline(found)
+
+
+def require_class_maps(job: Job, mode: str) -> None:
+    """Raises UserError where a mode that compares class maps is asked about objects."""
+    if isinstance(job.evaluation, InstanceEvaluation):
+        raise UserError(f'--mode={mode} is for class maps; --mode=eval evaluates a detector.')

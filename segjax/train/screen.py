@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -186,7 +187,7 @@ class Screen:
         for name, value in metrics.items():
             if '/' not in name:
                 shown = _loss(value) if name == 'loss' else share(value)
-                parts.append(f'{name.replace("_", " ").replace("iou", "IoU")} {shown}')
+                parts.append(f'{metric_name(name)} {shown}')
         self.line('  '.join(parts + ['(best so far)'] * best))
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -221,6 +222,11 @@ class Screen:
         out = self._out or sys.stdout
         dumb = 'NO_COLOR' in os.environ or os.environ.get('TERM') == 'dumb'
         return bool(getattr(out, 'isatty', bool)()) and not dumb
+
+
+def metric_name(name: str) -> str:
+    """What a person calls it: `mean_iou` is mean IoU, `mask_ap50` mask AP50."""
+    return re.sub(r'\biou\b', 'IoU', re.sub(r'\bap(?=\d*\b)', 'AP', name.replace('_', ' ')))
 
 
 def _mean(values: Sequence[float]) -> float:

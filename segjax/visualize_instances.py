@@ -1,0 +1,222 @@
+"""Pictures of objects: what is there, what was found, and how the two overlap.
+
+Everything returns RGB pictures (uint8 `h w 3`). Each object has a colour of its own, as touching
+objects of one class could not be told apart otherwise; its class is written at its box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from segjax import visualize
+from segjax.types import Instances
+from segjax.visualize import Palette
+
+SURE = 0.5  # score from which a detection is drawn
+MATCH = 0.5  # IoU from which a detection has found an object
+COLORS = (
+    *((31, 119, 220), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 219)),
+    *((140, 86, 75), (227, 60, 194), (188, 189, 34), (23, 190, 207), (255, 187, 20)),
+)
+THERE, FOUND = (34, 197, 94), (239, 68, 68)  # green and red: the truth, and a detection
+
+
+class Drawn(NamedTuple):
+    """Objects of a picture, in its pixels."""
+
+    boxes: np.ndarray  # n 4
+    masks: Sequence[np.ndarray]  # n arrays h w bool, or none
+    texts: Sequence[str]  # n, what stands at the box
+    colors: Sequence[tuple[int, int, int]]  # n
+
+
+def whole_masks(known: Instances, size: tuple[int, int]) -> list[np.ndarray]:
+    """The cropped masks of a sample on canvases of its picture, `h w` bool."""
+    masks = []
+    for box, mask in zip(known.boxes, known.masks, strict=True):
+        canvas = np.zeros(size, bool)
+        left, top = box[:2].astype(int)
+        canvas[top : top + mask.shape[0], left : left + mask.shape[1]] = mask > 0
+        masks.append(canvas)
+    return masks
+
+
+def decoded(masks: Sequence[dict[str, Any]] | None) -> list[np.ndarray]:
+    """Run lengths as canvases `h w` bool; none for a detector without masks."""
+    from pycocotools import mask as coco_mask
+
+    return [np.asarray(coco_mask.decode(dict(mask))) > 0 for mask in masks or ()]  # pyright: ignore
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of boxes `n 4` and `m 4`, `n m`."""
+    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    both = np.maximum(high - low, 0).prod(-1)
+    area = lambda boxes: (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return both / np.maximum(area(a)[:, None] + area(b) - both, 1e-9)
+
+
+def mask_iou(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
+    """IoU of masks, `n m`."""
+    flat = [np.reshape(masks, (len(masks), -1)).astype(np.float32) for masks in (a, b)]
+    if not (len(a) and len(b)):
+        return np.zeros((len(a), len(b)))
+    both = flat[0] @ flat[1].T
+    return both / np.maximum(flat[0].sum(1)[:, None] + flat[1].sum(1) - both, 1)
+
+
+def match(iou: np.ndarray, threshold: float) -> list[int]:
+    """For each detection, best first, the object that it finds: that of the largest IoU among those
+    left, or -1 where none reaches the threshold.
+
+    Args:
+      iou: `objects detections`.
+    """
+    left, matches = iou.copy(), []
+    for column in range(iou.shape[1]):
+        row = int(np.argmax(left[:, column])) if len(left) else -1
+        found = row >= 0 and left[row, column] >= threshold
+        matches.append(row if found else -1)
+        if found:
+            left[row] = -1
+    return matches
+
+
+# --- Drawing -------------------------------------------------------------------------------------
+
+
+def draw(image: np.ndarray, objects: Drawn, *, alpha: float = 0.45) -> np.ndarray:
+    """Masks laid over a picture, with boxes and texts; at the size at which panels show it.
+
+    Args:
+      image: `h w c`, any dtype.
+      alpha: how much of a mask's colour covers the picture; its border is opaque.
+    """
+    size = image.shape[:2]
+    shown = visualize.display_size(*size)
+    canvas = visualize.resize_image(image, shown).astype(np.float32)
+    for mask, color in zip(objects.masks, objects.colors, strict=False):
+        grown = visualize.resize_label(mask, shown)
+        strength = np.where(grown, alpha, 0.0)
+        strength[grown & visualize.borders(grown)] = 1.0
+        canvas += strength[..., None] * (np.array(color, np.float32) - canvas)
+    picture = Image.fromarray((canvas + 0.5).astype(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    scale = np.array([shown[1] / size[1], shown[0] / size[0]] * 2)
+    for box, text, color in zip(objects.boxes * scale, objects.texts, objects.colors, strict=True):
+        left, top, right, bottom = box.tolist()
+        pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=color)
+        _write_at(pen, (left, top), text, color)
+    return np.asarray(picture)
+
+
+def _write_at(
+    pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: tuple[int, int, int]
+) -> None:
+    """White on the object's colour, at the upper left corner of its box, inside the picture."""
+    if not text:
+        return
+    font = visualize.typeface(11)
+    width, height = font.getlength(text) + 4, 14
+    limit = pen.im.size
+    left = min(max(place[0], 0), max(limit[0] - width, 0))
+    top = place[1] - height if place[1] >= height else place[1]
+    pen.rectangle((left, top, left + width, top + height), fill=color)
+    pen.text((left + 2, top + height / 2), text, (255, 255, 255), font, anchor='lm')
+
+
+def _cycle(number: int) -> list[tuple[int, int, int]]:
+    return [COLORS[i % len(COLORS)] for i in range(number)]
+
+
+def known_objects(known: Instances, size: tuple[int, int], class_names: Sequence[str]) -> Drawn:
+    """What is there; crowds are marked with a star."""
+    texts = [
+        f'{class_names[label]}{" *" if crowd else ""}'
+        for label, crowd in zip(known.classes.tolist(), known.crowd, strict=True)
+    ]
+    return Drawn(known.boxes, whole_masks(known, size), texts, _cycle(len(texts)))
+
+
+def found_objects(found: Any, class_names: Sequence[str], *, sure: float = SURE) -> Drawn:
+    """The detections (boxes, scores, classes, masks: evaluate.Found) with a score of `sure`."""
+    kept = np.flatnonzero(found.scores >= sure)
+    masks = decoded([found.masks[i] for i in kept]) if found.masks is not None else []
+    texts = [f'{class_names[found.classes[i]]} {found.scores[i]:.2f}' for i in kept]
+    return Drawn(found.boxes[kept], masks, texts, _cycle(len(kept)))
+
+
+class Differences(NamedTuple):
+    """The truth in green against the detections in red."""
+
+    drawn: Drawn
+    there: int
+    found: int
+    matched: int
+
+
+def differences(
+    known: Instances, found: Any, size: tuple[int, int], *, sure: float = SURE
+) -> Differences:
+    """Each detection carries its score and its IoU with the object that it finds; an object that is
+    not found says so. Crowds are left out. Only objects and detections of one class match."""
+    kept = np.flatnonzero(found.scores >= sure)
+    single = np.flatnonzero(~np.asarray(known.crowd))
+    masks = [mask for i, mask in enumerate(whole_masks(known, size)) if i in set(single.tolist())]
+    if found.masks is None:
+        shapes, iou = [], box_iou(known.boxes[single], found.boxes[kept])
+    else:
+        shapes = decoded([found.masks[i] for i in kept])
+        iou = mask_iou(masks, shapes)
+    iou = iou * (known.classes[single][:, None] == found.classes[kept])
+    matches = match(iou, MATCH)
+    texts = ['' if i in matches else 'missed' for i in range(len(single))]
+    for column, i in enumerate(kept):
+        overlap = iou[matches[column], column] if matches[column] >= 0 else 0.0
+        texts.append(f'{found.scores[i]:.2f} / {overlap:.2f}')
+    drawn = Drawn(
+        np.concatenate([known.boxes[single], found.boxes[kept]]),
+        [*masks, *shapes] if found.masks is not None else [],
+        texts,
+        [THERE] * len(single) + [FOUND] * len(kept),
+    )
+    return Differences(drawn, len(single), len(kept), sum(row >= 0 for row in matches))
+
+
+def panel(
+    samples: Sequence[Any], captions: Sequence[str], *, class_names: Sequence[str], palette: Palette
+) -> np.ndarray:
+    """`image | ground truth | detections | differences`, a row a picture.
+
+    Args:
+      samples: pictures with `image`, `known` and `found`, as evaluate.InstanceSample.
+      palette: of the classes; objects have colours of their own.
+    """
+    del palette
+    if not samples:
+        raise ValueError('a panel needs at least one picture')
+    column = max(160, *(visualize.display_size(*s.image.shape[:2])[1] for s in samples))
+    titles = (
+        'image',
+        'ground truth',
+        f'detections from {SURE}',
+        'truth green, found red: score / IoU',
+    )
+    strips = [visualize.title_line(titles, column)]
+    for sample, caption in zip(samples, captions, strict=True):
+        size = sample.image.shape[:2]
+        compared = differences(sample.known, sample.found, size)
+        cells = [
+            draw(sample.image, Drawn(np.zeros((0, 4)), [], [], [])),
+            draw(sample.image, known_objects(sample.known, size, class_names)),
+            draw(sample.image, found_objects(sample.found, class_names)),
+            draw(sample.image, compared.drawn, alpha=0.25),
+        ]
+        said = f'{compared.there} there, {compared.found} found, {compared.matched} of them right'
+        strips.append(visualize.abreast(cells, column))
+        strips.append(visualize.heading_line(caption, said, strips[0].shape[1]))
+    return visualize.framed(visualize.stacked(strips, visualize.GAP))
