@@ -4,7 +4,8 @@
 
 Half the published width, on frames of half resolution; the loss is weighted by median frequency
 with the weights of the released network. SegNet's table 1 gives SegNet-Basic, from scratch on the
-same 367 frames, 47.7 mean IoU and 82.7 pixel accuracy on the test set. Val lies inside a training
+same 367 frames, 47.7 mean IoU and 82.7 pixel accuracy on the test set, and 35.8 boundary F1, which
+--scores=boundary measures (trimap: the mean IoU near boundaries). Val lies inside a training
 sequence, so it does not stand for the test set. As published, for an accelerator, not run here:
 
     --widths=64,64,64,64 --scale=1 --crop=360,480 --num_steps=10000 --eval_every=1000

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from segjax.metrics import instances, isbi
+from segjax.metrics import Confusion, instances, isbi
+from segjax.metrics.boundary import WIDTHS, boundary_f1, trimap_confusion
 from segjax.types import IGNORE_LABEL, Instances, UserError
 
 
@@ -212,9 +213,56 @@ class IsbiScores(HostScores):
         return {'membrane_dice': dice, **isbi.evaluate(labels, cells)}
 
 
+class TrimapScores(HostScores):
+    """Mean IoU within 1, 2, 4, ... pixels of a boundary (metrics/boundary.py), as `trimap_iou/4`.
+
+    As the mean IoU, each is taken once, from the pixels of all pictures.
+    """
+
+    def __init__(self):
+        self._counts: np.ndarray | None = None  # t k k
+
+    def update(self, seen: Seen) -> None:
+        k = seen.probabilities.shape[-1]
+        prediction = np.argmax(seen.probabilities, axis=-1)
+        self._add(trimap_confusion(seen.label, prediction, num_classes=k))
+
+    def _add(self, counts: np.ndarray) -> None:
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {} if self._counts is None else {'counts': self._counts}
+
+    def merge(self, arrays: dict[str, np.ndarray]) -> None:
+        if 'counts' in arrays:
+            self._add(arrays['counts'])
+
+    def compute(self) -> dict[str, float]:
+        if self._counts is None:
+            return {}
+        scores = {}
+        for width, counts in zip(WIDTHS, self._counts, strict=True):
+            confusion = Confusion(len(counts))
+            confusion.update(counts)
+            scores[f'trimap_iou/{width}'] = confusion.compute()['mean_iou']
+        return scores
+
+
+class BoundaryScores(RowScores):
+    """The boundary F1 measure (metrics/boundary.py): a mean over the pictures."""
+
+    def score(self, seen: Seen) -> dict[str, float]:
+        k = seen.probabilities.shape[-1]
+        prediction = np.argmax(seen.probabilities, axis=-1)
+        return {'boundary_f1': boundary_f1(seen.label, prediction, num_classes=k)}
+
+
 HOST_SCORES: dict[str, type[HostScores]] = {
     'image': ImageScores,
     'components': ComponentScores,
     'watershed': WatershedScores,
     'isbi': IsbiScores,
+    'trimap': TrimapScores,
+    'boundary': BoundaryScores,
 }

@@ -19,6 +19,7 @@ from segjax.types import Array, Batch, SegmentationOutput, UserError
 Variables = dict[str, Any]
 Terms = dict[str, tuple[Array, Array]]
 Step = Array | int
+Score = Literal['image', 'components', 'watershed', 'isbi', 'trimap', 'boundary']
 
 
 def two_classes(logits: Array) -> Array:
@@ -50,7 +51,7 @@ class Semantic:
     aux_weights: tuple[float, ...] = ()
     supervision_steps: int = 0
     head: Literal['main', 'mean', '1', '2', '3', '4'] = 'main'
-    scores: tuple[Literal['image', 'components', 'watershed', 'isbi'], ...] = ()
+    scores: tuple[Score, ...] = ()
 
     best_metric = 'mean_iou'  # what decides between checkpoints, the higher the better
 

@@ -10,10 +10,12 @@ from segjax.data.cells import make_instances
 from segjax.data.pipeline import EvalPipeline
 from segjax.evaluate.host_scores import (
     HOST_SCORES,
+    BoundaryScores,
     ComponentScores,
     ImageScores,
     IsbiScores,
     Seen,
+    TrimapScores,
     WatershedScores,
     inside_components,
     number_objects,
@@ -107,6 +109,22 @@ def test_merging_equals_seeing_all(name):
     for scores in (other, none, one):
         one.merge(scores.arrays)
     assert one.compute() == whole.compute()
+
+
+def test_bands_of_all_pictures_are_one_confusion_matrix():
+    halves = np.repeat([[0, 0, 1, 1]], 4, axis=0)
+    wrong = np.repeat([[1, 0, 1, 1]], 4, axis=0)
+    trimap, boundary = TrimapScores(), BoundaryScores()
+    for i, found in enumerate((halves, wrong)):
+        trimap.update(seen(halves, found, i))
+        boundary.update(seen(halves, found, i))
+    scores = trimap.compute()
+    assert scores['trimap_iou/1'] == 1  # what is wrong lies two pixels from the boundary
+    assert scores['trimap_iou/2'] == pytest.approx((12 / 16 + 16 / 20) / 2)
+    assert scores['trimap_iou/32'] == scores['trimap_iou/2']
+    # In the second picture class 1 has a second boundary; class 0, one column, has but one.
+    assert boundary.rows[1]['boundary_f1'] == pytest.approx((2 * 0.5 / 1.5 + 1) / 2)
+    assert boundary.compute()['boundary_f1'] == pytest.approx((1 + 5 / 6) / 2)
 
 
 def test_slices_of_different_sizes_are_no_stack():
