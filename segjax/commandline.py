@@ -22,8 +22,8 @@ from segjax import config
 from segjax.config import Leaf, RunOptions
 from segjax.types import UserError
 
-NEED_A_RUN = ('eval',)  # modes that are of no use without the checkpoints of a run
-TAKE_RUNS = ('compare',)  # modes that work on runs named by their directories; no --exp needed
+NEED_A_RUN = ('eval', 'predict', 'report')  # modes of no use without the checkpoints of a run
+TAKE_RUNS = ('compare', 'report')  # modes of runs named by their directories; no --exp needed
 
 
 class Argument(NamedTuple):
@@ -301,7 +301,7 @@ def parse_options(arguments: Sequence[Argument]) -> tuple[RunOptions, list[Argum
     options = config.replace(RunOptions(), values)
     if options.mode == 'new' and not options.exp:
         options = dataclasses.replace(options, exp=options.like)
-    if not options.exp and options.mode not in ('doctor', *TAKE_RUNS):
+    if not options.exp and options.mode not in ('doctor', 'predict', *TAKE_RUNS):
         raise UserError('Which experiment? Write --exp=NAME; --list names them.')
     return options, others
 

@@ -24,11 +24,13 @@ from segjax.types import UserError
 Mode = Literal[
     'train',
     'eval',
+    'predict',
     'sweep',
     'summary',
     'check_data',
     'benchmark',
     'compare',
+    'report',
     'new',
     'doctor',
 ]
@@ -59,12 +61,12 @@ class RunOptions:
     """Start again and keep the old run beside the new one."""
     weights: str = ''
     """Initial values when the run has no checkpoint yet: a name, a file, a run, or none.
-    Empty: what the experiment says."""
+    Empty: what the experiment says. predict: finished runs, which are averaged: A,B,C."""
     checkpoint: str = 'best'
-    """Which checkpoint to evaluate: best, latest or a step."""
+    """Which checkpoint to evaluate or predict with: best, latest or a step."""
     runs: tuple[str, ...] = ()
     """compare: the run directories to draw side by side, as in --runs=A,B,C or as words of their
-    own; eval: finished runs whose predictions are averaged."""
+    own; report: one; eval: finished runs whose predictions are averaged."""
     arms: tuple[str, ...] = ()
     """sweep: these arms alone, in this order; the first is the control. Empty: all."""
     from_runs: bool = False
@@ -97,7 +99,10 @@ class RunOptions:
     name: str = ''
     """new: of the experiment that is written. Empty: the folder's."""
     input: str = ''
-    """Input size HEIGHTxWIDTH for summary and benchmark. Empty: the experiment's own."""
+    """predict: the pictures, as a folder, a file or a pattern. summary and benchmark: the input
+    size HEIGHTxWIDTH; empty: the experiment's own."""
+    probabilities: Literal['none', 'npz', 'png'] = 'none'
+    """predict: also write the probability of each class, as 16-bit floats or 16-bit pictures."""
     output: str = ''
     """Where a mode writes its files. Empty: into the run directory."""
     compile: bool = False
@@ -128,7 +133,8 @@ class RunOptions:
             raise UserError(f'--max_skips={self.max_skips}: must be at least 0.')
         if self.checkpoint not in ('best', 'latest') and not self.checkpoint.isdecimal():
             raise UserError(f'--checkpoint={self.checkpoint}: takes best, latest or a step.')
-        if self.input and not re.fullmatch(r'[1-9]\d*x[1-9]\d*', self.input):
+        sized = self.input and self.mode != 'predict'
+        if sized and not re.fullmatch(r'[1-9]\d*x[1-9]\d*', self.input):
             raise UserError(f'--input={self.input}: takes HEIGHTxWIDTH, as in --input=360x480.')
 
     @property

@@ -11,7 +11,6 @@ all runs.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from segjax import config
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate import Evaluation, Sample
-from segjax.modes.eval import find_state
+from segjax.modes.eval import find_trained
 from segjax.train import distributed, machine, opening, report
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
@@ -58,10 +57,7 @@ def _titles(folders: Sequence[Path]) -> list[str]:
 
 
 def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Evaluated:
-    """Split and number of images are those of `experiment`, all else is the run's own.
-
-    A finished run is read from its model/ folder, which outlives changes of the training state.
-    """
+    """Split and number of images are those of `experiment`, all else is the run's own."""
     fields = read_config(folder).fields
     own: Experiment = config.build(fields)
     asked = experiment.eval
@@ -69,14 +65,9 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     own = dataclasses.replace(own, eval=pipeline)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(own, roots, num_threads=options.num_threads, trains=False)
-    weights, step = '', 0
-    described = folder / 'model' / 'model.json'  # of a finished run; the best weights
-    if options.checkpoint == 'best' and described.is_file():
-        weights, step = str(folder.absolute()), json.loads(described.read_text('utf-8'))['step']
-    source = dataclasses.replace(options, workdir=folder, weights=weights)
-    state, _ = find_state(job, source)
+    state, step = find_trained(job, folder, options)
     found = job.evaluate(state, samples=NUM_IMAGES)
-    return _Evaluated(folder, fields, job, step or int(state.step), found)
+    return _Evaluated(folder, fields, job, step, found)
 
 
 def _check_alone(options: RunOptions) -> None:

@@ -8,6 +8,8 @@ model/ folder beside its numbers, in eval_L2/; one thing at a time.
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -103,8 +105,7 @@ def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options:
         write_model_folder(folder / 'model', job, state.variables, step=step)
     result = {
         'metrics': {job.experiment.eval.split: found.metrics},
-        'iou': dict(zip(job.info.class_names, found.evaluator.confusion.iou, strict=True)),
-        'confusion': found.evaluator.confusion.counts,
+        **report.details(job, found),
         'step': step,
         'weights': origin,
         'protocol': report.protocol(job, found),
@@ -136,3 +137,18 @@ def find_state(job: Job, options: RunOptions) -> tuple[TrainState, str]:
         )
     step, state = restored
     return state, f'{options.workdir / "checkpoints" / str(step)}'
+
+
+def find_trained(job: Job, folder: Path, options: RunOptions) -> tuple[TrainState, int]:
+    """The state of the run in `folder`, and after which step: of a finished one the best weights,
+    from its model/, which outlives changes of the training state; else a checkpoint.
+
+    Raises UserError when there is none.
+    """
+    described = folder / 'model' / 'model.json'
+    if options.checkpoint == 'best' and described.is_file():
+        variables = load_weights(str(folder.absolute()), job.abstract_state().variables)
+        return job.state_of(variables), json.loads(described.read_text('utf-8'))['step']
+    source = dataclasses.replace(options, workdir=folder, weights='')
+    state, _ = find_state(job, source)
+    return state, int(state.step)

@@ -1,0 +1,116 @@
+"""--mode=report: a run on one page."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segjax import config
+from segjax.config import RunOptions
+from segjax.evaluate import Sample
+from segjax.modes import eval as evaluation
+from segjax.modes import report, train
+from segjax.train import page
+from segjax.types import IGNORE_LABEL, UserError
+
+
+def options(workdir, **changes):
+    return RunOptions(exp='tiny', workdir=workdir, pictures=False, tensorboard=False, **changes)
+
+
+@pytest.fixture(scope='module')
+def finished(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs') / 'tiny'
+    assert train.run(tiny, options(folder)) == 0
+    return folder
+
+
+class Page(HTMLParser):
+    """What a browser would see: titles, cells of tables, sources of pictures."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.titles, self.cells, self.sources, self.inside = [], [], [], ''
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        self.sources += [value for name, value in attrs if name in ('src', 'href')]
+
+    def handle_data(self, data):
+        if self.inside in ('h1', 'h2'):
+            self.titles.append(data)
+        elif self.inside in ('td', 'th'):
+            self.cells.append(data)
+
+    def handle_endtag(self, tag):
+        self.inside = ''
+
+
+def test_the_page_holds_all_it_shows_and_the_numbers_of_an_evaluation(tiny, finished, capsys):
+    assert report.run(None, RunOptions(mode='report', runs=(str(finished),))) == 0
+    assert f'{finished}/report.html' in capsys.readouterr().out
+    shown = Page((finished / 'report.html').read_text('utf-8'))
+    assert shown.titles[0] == 'tiny'
+    for title in ('Metrics on val, 8 pictures', 'Curves', 'Confusion', 'Worst pictures', 'Fields'):
+        assert title in shown.titles
+    assert evaluation.run(tiny, options(finished)) == 0
+    alone = json.loads((finished / 'eval/eval.json').read_text())
+    assert f'{alone["metrics"]["val"]["mean_iou"]:.4f}' in shown.cells
+    assert f'{alone["metrics"]["val"]["loss"]:.4f}' in shown.cells
+    assert f'{alone["iou"]["background"]:.3f}' in shown.cells
+    assert {'model.widths', '2,4', 'background', 'absent_classes'} <= set(shown.cells)
+    assert len(shown.sources) == 4  # curves, confusion, worst, best
+    for source in shown.sources:
+        kind, _, content = source.partition(',')
+        assert kind == 'data:image/png;base64'
+        assert Image.open(io.BytesIO(base64.b64decode(content))).width > 300
+
+
+def test_limit_and_output_are_those_of_the_command(tiny, finished, tmp_path):
+    few = config.replace(tiny, {'eval.limit': 3})
+    assert report.run(few, options(finished, output=str(tmp_path / 'there'))) == 0
+    assert 'Metrics on val, 3 pictures' in (tmp_path / 'there/report.html').read_text('utf-8')
+
+
+def test_one_run_that_is_there(tiny, finished, tmp_path):
+    with pytest.raises(UserError, match='--mode=report is of one run'):
+        report.run(None, options(tmp_path, runs=(str(finished), str(finished))))
+    with pytest.raises(UserError, match='holds no run'):
+        report.run(None, options(tmp_path / 'nowhere'))
+
+
+def sample(number, wrong):
+    """Four pixels of class 0 or, in so many of them, predicted as 1."""
+    label = np.zeros((1, 5), int)
+    label[0, 4] = IGNORE_LABEL
+    prediction = (np.arange(5)[None] < wrong).astype(int)
+    return Sample(np.zeros((1, 5, 3), np.uint8), label, prediction, number)
+
+
+def test_best_and_worst_pictures_are_kept_and_no_picture_is_both():
+    ranking = report.Ranking(2)
+    for number, wrong in enumerate((2, 0, 4, 3, 0)):
+        ranking.add(sample(number, wrong))
+    assert [r.sample.image_id for r in ranking.worst] == [2, 3]
+    assert [r.sample.image_id for r in ranking.best] == [1, 4]
+    assert ranking.scores == [0.25, 1.0, 0.0, 0.125, 1.0]  # (IoU of 0 + IoU of 1) / 2, if it occurs
+    few = report.Ranking(2)
+    few.add(sample(0, 1))
+    few.add(sample(1, 0)._replace(label=np.full((1, 5), IGNORE_LABEL)))
+    assert ([r.sample.image_id for r in few.worst], few.best) == ([0], [])
+
+
+def test_names_cannot_break_the_page():
+    shown = page.page(
+        '<a & b>', '', {'x': page.facts({'</table>': '<script>'}), 'y': page.bar(0.5)}
+    )
+    assert Page(shown).cells == ['</table>', '<script>']
+    assert Page(shown).titles == ['<a & b>', 'x', 'y']
+    assert page.bar(float('nan')) == ''
+    assert not re.search(r'(src|href)="http', shown)
