@@ -5,10 +5,9 @@
 
 On frames of half resolution, 240x180: sides of the crop are multiples of 16 and one, as the
 network's aligned corners want them. All channels are half the published ones (.72 M parameters,
-.28 GMAC a crop, a fifth of fcn8s_camvid's). Val lies inside a training sequence, so it does not
-stand for the test set. Running
-averages of batch normalisation decay by .9: TensorFlow's .9997 is made for 30,000 steps, and would
-evaluate random statistics after a thousand.
+.28 GMAC a crop, a fifth of fcn8s_camvid's). Running averages of batch normalisation decay by .9:
+TensorFlow's .9997 is made for 30,000 steps, and would evaluate random statistics after a thousand.
+Val lies inside a training sequence, so it does not stand for the test set.
 
 sweep() asks what the parts are worth: the decoder, the pyramid (without it the 1x1 convolution and
 the image's mean remain), the output stride, and what dense convolutions would give in place of
