@@ -157,7 +157,7 @@ class Predictor:
         self.channels = max(network.channels for network in networks)
         self.variables = jax.device_put(tuple(variables))
         self._windows = tuple(network.without_rounding() for network in networks)
-        self._compiled = jax.jit(_forward, static_argnums=(0, 3, 4))
+        self._compiled = jax.jit(predict_canvas, static_argnums=(0, 3, 4))
 
     def predict(
         self, image: File | bytes | np.ndarray, *, probabilities: bool = False
@@ -235,7 +235,7 @@ class Predictor:
         return f'<{number}{kinds} of {self.name}: {", ".join(self.info.class_names)}>'
 
 
-def _forward(
+def predict_canvas(
     networks: Sequence[Network],
     variables: Sequence[dict[str, Any]],
     images: Sequence[Array],

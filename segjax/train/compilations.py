@@ -16,6 +16,7 @@ EVENT = '/jax/core/compile/backend_compile_duration'
 REMEDIES = {
     'train_step': 'every batch of a training should have one shape',
     'score': 'pictures of many sizes: a larger --eval.round_to makes fewer shapes',
+    'predict_canvas': 'pictures of many sizes: --exp=NAME --eval.round_to=64 makes fewer shapes',
 }
 WARN_AT = (4, 40, 400)  # compilations of one function
 

@@ -1,0 +1,202 @@
+"""--mode=predict: a folder of pictures, a folder of predictions (gallery/folder.py lists them).
+
+    python launch.py --exp=unet_nuclei --mode=predict --input=photos
+    python launch.py --mode=predict --weights=runs/a,runs/b --input=photos --output=found
+
+Results are called after the picture's path below the folder. Reading, computing and writing run
+side by side; each picture is computed by itself, so that no other one has a part in its result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+
+from segjax.config import RunOptions
+from segjax.data.dataset import Roots
+from segjax.data.inputs import Input, find_inputs
+from segjax.gallery import Entry, Folder
+from segjax.gallery.folder import SHEET
+from segjax.predictor import Network, Predictor, abstract_variables, load
+from segjax.pretrained.initial import load_weights
+from segjax.pretrained.table import KNOWN
+from segjax.train import machine, opening
+from segjax.train.checkpoint import Checkpointer
+from segjax.train.compilations import watch_compilations
+from segjax.train.experiment import Experiment, bind
+from segjax.train.model_folder import find_model_folder
+from segjax.train.progress import Bar
+from segjax.train.rundir import output_folder
+from segjax.train.screen import Screen, duration
+from segjax.train.state import init_state
+from segjax.types import UserError
+
+UNREADABLE = 3  # the exit code when files were left out
+NUM_LISTED = 20
+
+A = TypeVar('A')
+B = TypeVar('B')
+
+
+# --- The network ---------------------------------------------------------------------------------
+
+
+def _sources(text: str) -> list[str]:
+    """What --weights names; a comma may part two names or belong to one."""
+    words, found = text.split(','), []
+    known = lambda name: name in KNOWN or Path(name).expanduser().exists()
+    while words:
+        names = [','.join(words[:end]) for end in range(len(words), 0, -1)]  # the longest first
+        name = next((n for n in names if known(n) or find_model_folder(n)), words[0])
+        found.append(name)
+        words = words[name.count(',') + 1 :]
+    return found
+
+
+def _of_weights(e: Experiment, options: RunOptions) -> Predictor:
+    """The experiment's network with the values of --weights."""
+    info = e.dataset.info(Roots(options.raw_dir, options.data_dir))
+    e = bind(e, info)
+    channels = e.dataset.channels
+    network = Network(e.model, e.task, e.eval, e.dataset.normalize, channels)
+    expected = abstract_variables(e.model, channels)
+    sources = _sources(options.weights)
+    variables = [load_weights(source, expected) for source in sources]
+    return Predictor([network] * len(sources), variables, info, name=', '.join(sources))
+
+
+def _of_checkpoint(e: Experiment, options: RunOptions) -> Predictor:
+    """A checkpoint of a run that is not finished, or another than the best."""
+    info = e.dataset.info(Roots(options.raw_dir, options.data_dir))
+    e = bind(e, info)
+    image = jax.ShapeDtypeStruct((1, *e.train.crop, e.dataset.channels), float)
+    like = jax.eval_shape(
+        lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=e.seed)
+    )
+    which = options.checkpoint
+    folder = options.workdir / 'checkpoints'
+    with Checkpointer(folder) as checkpoints:
+        restored = checkpoints.restore(int(which) if which.isdecimal() else which, like=like)
+    if restored is None:
+        raise UserError(
+            f'{options.workdir} holds no trained network. Train first (python launch.py '
+            f'--exp={options.exp}), name another run with --workdir=DIR, or give --weights=RUN.'
+        )
+    step, state = restored
+    network = Network(e.model, e.task, e.eval, e.dataset.normalize, e.dataset.channels)
+    return Predictor([network], [state.variables], info, name=str(folder / str(step)))
+
+
+def find_predictor(experiment: Experiment | None, options: RunOptions) -> Predictor:
+    """The network that --exp and --weights mean.
+
+    A finished run is read from its model/ folder; fields of `eval` and `task` that were given hold.
+
+    Raises:
+      UserError: there is none, it is damaged, or neither option was given.
+    """
+    weights = '' if options.weights == 'none' else options.weights
+    if experiment is None:
+        if not weights:
+            raise UserError('Which network? --exp=NAME for a run of it, or --weights=RUN.')
+        return load(*_sources(weights))
+    if weights:
+        return _of_weights(experiment, options)
+    if options.checkpoint != 'best' or not (options.workdir / 'model' / 'model.json').is_file():
+        return _of_checkpoint(experiment, options)
+    e, found = experiment, load(options.workdir)
+    (said,) = found.networks
+    network = Network(said.model, e.task, e.eval, said.normalize, said.channels)
+    return Predictor([network], found.variables, found.info, name=found.name)
+
+
+# --- The pictures --------------------------------------------------------------------------------
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A], number: int
+) -> Iterator[tuple[A, Future[B]]]:
+    """Each item, in order, with its work, which is done for `number` of them ahead."""
+    waiting: deque[tuple[A, Future[B]]] = deque()
+    for item in items:
+        waiting.append((item, pool.submit(work, item)))
+        if len(waiting) > number:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _predict_all(
+    predictor: Predictor, inputs: Sequence[Input], folder: Folder, num_threads: int
+) -> tuple[list[Entry], dict[str, str]]:
+    """Read, predict and write; the gallery's entries, and the files that could not be read."""
+    written: deque[Future[Entry]] = deque()
+    entries: list[Entry] = []
+    unreadable: dict[str, str] = {}
+    bar = Bar(len(inputs), 'pictures')
+    keep = folder.keep != 'none'
+    with ThreadPoolExecutor(num_threads) as readers, ThreadPoolExecutor(num_threads) as writers:
+        read = lambda item: predictor.read(item.path)
+        for done, (item, pixels) in enumerate(_ahead(readers, read, inputs, num_threads), start=1):
+            try:
+                found = predictor.predict(pixels.result(), probabilities=keep)
+            except UserError as error:
+                unreadable[str(item.path)] = str(error).removeprefix(f'{item.path}: ')
+            else:
+                written.append(writers.submit(folder.add, item.name, str(item.path), found))
+            while len(written) > num_threads or (written and done == len(inputs)):
+                entries.append(written.popleft().result())
+            bar.show(done)
+    return entries, unreadable
+
+
+def _list_unreadable(screen: Screen, unreadable: dict[str, str], total: int) -> None:
+    if not unreadable:
+        return
+    screen.warn(f'{len(unreadable)} of {total} files were not read; index.html names them all:')
+    for path, reason in [*unreadable.items()][:NUM_LISTED]:
+        screen.line(f'  {path}: {reason}')
+
+
+def run(experiment: Experiment | None, options: RunOptions) -> int:
+    """Predict --input into --output; the exit code, 3 if files could not be read.
+
+    Raises:
+      UserError: there is no network or no file, or the folder cannot be written.
+    """
+    screen = Screen()
+    machine.prepare()
+    opening.describe_devices(screen)
+    if not options.input:
+        raise UserError('Which pictures? --input=FOLDER, a file, or a pattern as "photos/*.jpg".')
+    output = output_folder(options, 'predict')
+    inputs = find_inputs(options.input, output=output)
+    predictor = find_predictor(experiment, options)
+    screen.facts({'network': repr(predictor), 'pictures': f'{len(inputs)} files'})
+    names = [item.name for item in inputs]
+    shown = frozenset(names[:: -(-len(names) // SHEET)])
+    folder = Folder(output, predictor.info, keep=options.probabilities, sheet=shown)
+    begin = time.perf_counter()
+    try:
+        with watch_compilations(screen.warn):
+            entries, unreadable = _predict_all(predictor, inputs, folder, options.num_threads)
+        facts = {'network': predictor.name, 'made': time.strftime('%Y-%m-%d %H:%M')}
+        folder.close(entries, unreadable, facts)
+    except OSError as error:
+        raise UserError(
+            f'{output} cannot be written: {error.strerror or error}. Name another: --output=DIR.'
+        ) from error
+    _list_unreadable(screen, unreadable, len(inputs))
+    screen.facts(
+        {
+            'predicted': f'{len(entries)} pictures in {duration(time.perf_counter() - begin)}',
+            'look at': f'{output / "index.html"} (in a browser) or {output / "sheet.png"}',
+            'labels': f'{output / "labels"}/',
+        }
+    )
+    return UNREADABLE if unreadable else 0
