@@ -2,8 +2,8 @@
 
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", table
 1, columns A and D: five stages of 3x3 convolutions with ReLU, each closed by a 2x2 max pooling.
-Differs by option: batch normalisation after each convolution (torchvision's vgg16_bn), and other
-widths.
+Differs by option: batch normalisation after each convolution (torchvision's vgg16_bn), other
+widths, and output stride 8 as DeepLab has it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ CONVS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}  # of each stage, table 1 col
 
 
 class VGGStage(nn.Module):
-    """Some 3x3 convolutions with ReLU, then 2x2 max pooling; returns what is before it and after.
+    """Some 3x3 convolutions with ReLU, then max pooling; returns what is before it and after.
 
     Attributes:
       stage: number from 1; it names the layers conv{stage}_1, conv{stage}_2, ...
       convs: how many.
       features: channels.
+      pool: window and stride of the pooling; a window of 3 is padded by 1.
+      dilation: of the convolutions.
     """
 
     stage: int
@@ -33,17 +35,27 @@ class VGGStage(nn.Module):
     features: int
     norm: Literal['none', 'batch']
     dtype: str
+    pool: tuple[int, int] = (2, 2)
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> tuple[Array, Array]:
         for i in range(1, self.convs + 1):
             name = f'{self.stage}_{i}'
             use_bias = self.norm == 'none'
-            x = Conv(self.features, use_bias=use_bias, dtype=self.dtype, name=f'conv{name}')(x)
+            x = Conv(
+                self.features,
+                dilation=self.dilation,
+                use_bias=use_bias,
+                dtype=self.dtype,
+                name=f'conv{name}',
+            )(x)
             if self.norm == 'batch':
                 x = BatchNorm(dtype=self.dtype, name=f'bn{name}')(x, train=train)
             x = nn.relu(x)
-        return x, ops.max_pool(x, rounding='ceil')
+        window, stride = self.pool
+        pooled = ops.max_pool(x, window=window, stride=stride, padding=window - 2, rounding='ceil')
+        return x, pooled
 
 
 class VGG(nn.Module):
@@ -57,6 +69,8 @@ class VGG(nn.Module):
       dtype: compute type.
       taps: 'pooled': cK is what the K-th pooling returns, c1 to c5; 'unpooled': what the next one
         is given, c0 to c4 (TernausNet), and c5.
+      output_stride: 8 is DeepLab's (Chen et al., "DeepLab", section 3.1, as released): windows of
+        the poolings are 3x3, the last two have no stride, stage 5 is dilated by 2.
     """
 
     depth: Literal[11, 16]
@@ -65,6 +79,7 @@ class VGG(nn.Module):
     remat: bool = False
     dtype: str = 'float32'
     taps: Literal['pooled', 'unpooled'] = 'pooled'
+    output_stride: Literal[8, 32] = 32
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> dict[str, Array]:
@@ -73,7 +88,12 @@ class VGG(nn.Module):
         x = image
         convs = CONVS[self.depth]
         for k, (count, width) in enumerate(zip(convs, self.widths, strict=True), start=1):
-            stage = stage_type(k, count, width, self.norm, self.dtype, name=f'stage{k}')
+            pool, dilation = (2, 2), 1
+            if self.output_stride == 8:
+                pool, dilation = (3, 2 if k <= 3 else 1), 2 if k == 5 else 1
+            stage = stage_type(
+                k, count, width, self.norm, self.dtype, pool, dilation, name=f'stage{k}'
+            )
             unpooled, x = stage(x, train)  # b h/2^k w/2^k width
             features |= {f'c{k}': x} if self.taps == 'pooled' else {f'c{k - 1}': unpooled}
         features['c5'] = x
