@@ -1,5 +1,6 @@
 """One architecture a file."""
 
+from segjax.models.deeplab import DeepLab
 from segjax.models.deeplabv3 import DeepLabV3
 from segjax.models.deeplabv3plus import DeepLabV3Plus
 from segjax.models.fcn import FCN
@@ -13,6 +14,7 @@ from segjax.models.unetplusplus import UNetPlusPlus
 __all__ = [
     'FCN',
     'LRASPP',
+    'DeepLab',
     'DeepLabV3',
     'DeepLabV3Plus',
     'FCNResNet',
