@@ -10,6 +10,7 @@ from segjax.losses.dice import CrossEntropyDice, dice_loss
 from segjax.losses.focal import Focal, focal_loss
 from segjax.losses.hard_examples import hardest
 from segjax.losses.lovasz import CrossEntropyLovasz, lovasz_softmax
+from segjax.losses.smooth_l1 import smooth_l1
 from segjax.losses.supervision import head_weights
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     'hardest',
     'head_weights',
     'lovasz_softmax',
+    'smooth_l1',
 ]
