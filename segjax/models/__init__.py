@@ -6,6 +6,7 @@ from segjax.models.deeplabv3plus import DeepLabV3Plus
 from segjax.models.fcn import FCN
 from segjax.models.fcn_resnet import FCNResNet
 from segjax.models.lraspp import LRASPP
+from segjax.models.mask_rcnn import FasterRCNN, MaskRCNN
 from segjax.models.segnet import SegNet
 from segjax.models.unet import UNet
 from segjax.models.unet_transfer import UNetTransfer
@@ -18,6 +19,8 @@ __all__ = [
     'DeepLabV3',
     'DeepLabV3Plus',
     'FCNResNet',
+    'FasterRCNN',
+    'MaskRCNN',
     'SegNet',
     'UNet',
     'UNetPlusPlus',
