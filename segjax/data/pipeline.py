@@ -309,6 +309,9 @@ class EvalPipeline:
       orientations: the probabilities of so many of the picture's eight turned and mirrored versions
         are averaged: 1, the picture; 4, its quarter turns; 7 as in U-Net's paper, which does not
         say which seven; 8, all.
+      scales: the probabilities of the picture at each of these scales, besides `scale`, are
+        averaged; DeepLab's are .5, .75, 1, 1.25, 1.5 and 1.75.
+      flip: likewise of the picture and of its mirror image, left and right exchanged.
       instances: objects a picture, 0 to leave them out; in native pixels.
       mask_size: side of the objects' masks, 0 for whole canvases.
     """
@@ -322,6 +325,8 @@ class EvalPipeline:
     tile: tuple[int, int] = (0, 0)
     overlap: float = 0.5
     orientations: int = 1
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
     instances: int = 0
     mask_size: int = 28
 
@@ -331,6 +336,13 @@ class EvalPipeline:
             raise UserError(f'--overlap={self.overlap}: must be at least 0 and less than 1.')
         if not 1 <= self.orientations <= 8:
             raise UserError(f'--orientations={self.orientations}: must be from 1 to 8.')
+        if self.flip and self.orientations > 1:
+            raise UserError(
+                '--flip=true: mirror images are among --orientations=8; use one of them.'
+            )
+        if not self.scales or min(self.scales) <= 0:
+            given = ','.join(map(str, self.scales))
+            raise UserError(f'--scales={given}: one number or more, all above 0.')
         if min(self.tile) < 0 or (0 in self.tile and any(self.tile)):
             raise UserError(f'--tile={self.tile[0]},{self.tile[1]}: height and width, or 0,0.')
 

@@ -1,4 +1,4 @@
-"""One picture, several forward passes: tile by tile, and turned.
+"""One picture, several forward passes: tile by tile, turned, and at several scales.
 
 A network without padding (`margin` > 0) predicts a tile from the picture around it, and the tiles
 fit together without a seam: they are what one pass over the whole picture would give (U-Net, figure
@@ -20,6 +20,7 @@ import numpy as np
 from jax import lax
 
 from segjax import ops
+from segjax.data.pipeline import EvalPipeline
 from segjax.types import Array
 
 Predict = Callable[[Array], Array]  # b h w c -> b h-2margin w-2margin k, probabilities
@@ -34,6 +35,13 @@ class Inference(NamedTuple):
     tile: Size = (0, 0)
     overlap: float = 0.5
     orientations: int = 1
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    @classmethod
+    def of(cls, how: EvalPipeline) -> Inference:
+        """What the fields of an experiment say."""
+        return cls(how.tile, how.overlap, how.orientations, how.scales, how.flip)
 
 
 ONE_PASS = Inference()
@@ -149,15 +157,27 @@ def _orient_back(image: Array, number: int) -> Array:
     return image[:, :, ::-1] if number >= 4 else image
 
 
+def _scaled(image: Array, scale: float) -> Array:
+    """`b h w c` to the nearest whole sides, at least 1; not antialiased."""
+    if scale == 1:
+        return image
+    h, w = (max(1, round(side * scale)) for side in image.shape[1:3])
+    return ops.resize_bilinear(image, (h, w))
+
+
 def predict_picture(
     model: nn.Module, predict: Predict, image: Array, inference: Inference
 ) -> Array:
     """Probabilities `b h w k` for every pixel of images `b h w c` of any size.
 
+    Of several scales and orientations the probabilities are averaged, each brought back to the
+    image's own pixels first; DeepLab, section 4.3 of version 3. The passes run one after another
+    and need the memory of the largest.
+
     Args:
       predict: one forward pass, on sizes that `model.input_size` gives.
-      inference: a picture within one tile is predicted in one pass. Of several orientations the
-        probabilities are averaged; a tile is turned with the picture.
+      inference: a picture within one tile is predicted in one pass; a tile is turned with the
+        picture, not scaled with it.
     """
 
     def tiled(image: Array, tile: Size) -> Array:
@@ -167,9 +187,16 @@ def predict_picture(
             return _overlap_tile(model, predict, image, tile)
         return _slide(model, predict, image, tile, inference.overlap)
 
-    passes = []
-    for number in range(inference.orientations):
-        h, w = inference.tile
-        tile = (h, w) if number % 2 == 0 else (w, h)
-        passes.append(_orient_back(tiled(_orient(image, number), tile), number))
-    return sum(passes[1:], passes[0]) / len(passes) if len(passes) > 1 else passes[0]
+    h, w = inference.tile
+    numbers = (0, 4) if inference.flip else range(inference.orientations)
+    passes = [(scale, number) for scale in inference.scales for number in numbers]
+    total = None
+    for scale, number in passes:
+        if total is not None:
+            image, total = lax.optimization_barrier((image, total))
+        turned = _orient(_scaled(image, scale), number)
+        found = _orient_back(tiled(turned, (h, w) if number % 2 == 0 else (w, h)), number)
+        found = found if scale == 1 else ops.resize_bilinear(found, image.shape[1:3])
+        total = found if total is None else total + found
+    assert total is not None  # there is a scale
+    return total / len(passes) if len(passes) > 1 else total

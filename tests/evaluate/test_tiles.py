@@ -208,6 +208,47 @@ def test_all_orientations_make_a_prediction_that_turns_with_the_picture(filtered
     np.testing.assert_allclose(_orient_back(again, 5), found, atol=1e-5)
 
 
+def _resized(image, size):
+    """Bilinear interpolation as written down: pixel by pixel, two neighbours a side, no blur."""
+    for axis, length in zip((1, 2), size, strict=True):
+        have = image.shape[axis]
+        at = np.clip((np.arange(length) + 0.5) * have / length - 0.5, 0, have - 1)
+        low = np.floor(at).astype(int)
+        high, part = np.minimum(low + 1, have - 1), (at - low).astype(np.float32)
+        part = part.reshape([-1 if i == axis else 1 for i in range(4)])
+        image = np.take(image, low, axis) * (1 - part) + np.take(image, high, axis) * part
+    return image
+
+
+def test_scales_and_mirror_images_are_a_plain_loop(filtered):
+    """The mean of the softmaxes of each scale and its mirror image, each resized back."""
+    image, scales = picture((18, 14)), (0.5, 1.0, 1.75)
+    found = predict_picture(FILTER, filtered, image, Inference(scales=scales, flip=True))
+    total = np.zeros(found.shape, np.float32)
+    for scale in scales:
+        scaled = _resized(np.asarray(image), (round(18 * scale), round(14 * scale)))
+        for step in (1, -1):
+            passed = np.asarray(filtered(jnp.asarray(scaled[:, :, ::step])))[:, :, ::step]
+            total += _resized(passed, (18, 14))
+    np.testing.assert_allclose(found, total / 6, atol=1e-5)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+
+
+def test_a_mirror_image_is_a_pass_of_its_own(filtered):
+    image = picture((8, 10))
+    found = predict_picture(FILTER, filtered, image, Inference(flip=True))
+    expected = (filtered(image) + filtered(image[:, :, ::-1])[:, :, ::-1]) / 2
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    one = predict_picture(FILTER, filtered, image, Inference.of(EvalPipeline()))
+    np.testing.assert_array_equal(one, filtered(image))
+
+
+def test_a_scaled_picture_is_cut_into_tiles_of_the_same_size(filtered):
+    spy = Spy(filtered)
+    predict_picture(FILTER, spy, picture((16, 16)), Inference((16, 16), scales=(0.5, 1.0, 2.0)))
+    assert spy.shapes == {(8, 8), (16, 16)}
+
+
 def test_tiles_turn_with_the_picture(filtered):
     image, turned = picture((24, 16)), Inference((8, 16))
     found = predict_picture(FILTER, filtered, image, Inference((16, 8), orientations=2))
@@ -258,7 +299,16 @@ def test_probabilities_are_resized_after_tiling():
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'overlap': 1.0}, {'orientations': 9}, {'orientations': 0}, {'tile': (0, 64)}]
+    'wrong',
+    [
+        {'overlap': 1.0},
+        {'orientations': 9},
+        {'orientations': 0},
+        {'tile': (0, 64)},
+        {'flip': True, 'orientations': 2},
+        {'scales': ()},
+        {'scales': (1.0, 0.0)},
+    ],
 )
 def test_fields_that_make_no_sense_are_refused(wrong):
     with pytest.raises(UserError, match=f'--{next(iter(wrong))}='):
