@@ -124,7 +124,7 @@ class Network:
             variables,
             ops.normalize(image[None], mean, std),
             canvas,
-            inference=Inference(how.tile, how.overlap, how.orientations),
+            inference=Inference.of(how),
         )
         return found[0]
 

@@ -173,7 +173,7 @@ def _check_criterion(experiment: Experiment, kind: str) -> None:
     if experiment.accumulate > 1 or kind == 'pmap':
         what = '--parallelism=pmap' if kind == 'pmap' else f'--accumulate={experiment.accumulate}'
         raise UserError(
-            f'{what} takes a batch apart, and the Dice of a whole batch is no sum over its images; '
+            f'{what} takes a batch apart, and a loss over the whole batch is no sum over its images; '
             f'give --over=image.'
         )
 
@@ -247,7 +247,7 @@ def _make_evaluation(
         std=std,
         num_classes=len(info.class_names),
         source=source,
-        inference=Inference(how.tile, how.overlap, how.orientations),
+        inference=Inference.of(how),
         devices=devices,
     )
 

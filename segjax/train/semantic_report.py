@@ -11,6 +11,14 @@ from segjax.train.job import Job
 from segjax.train.screen import Screen, share
 
 
+NOT_MEANS = {
+    'isbi': "the challenge's metrics, of all slices together",
+    'trimap': 'mean IoU of the labelled pixels within N of another label, void among them',
+    'boundary': 'F1 of the boundaries within .75 % of the diagonal, a mean over the classes of a '
+    'picture, then over the pictures',
+}
+
+
 def protocol(job: Job, found: Evaluation) -> dict[str, object]:
     """What was measured, and how."""
     del found
@@ -25,16 +33,23 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
         'input_stretched_to': e.eval.stretch,
         'tile': e.eval.tile,
         'orientations': e.eval.orientations,
+        'scales': e.eval.scales,
+        'flip': e.eval.flip,
         'head': e.task.head,
         **({'of_whole_pictures': _whole_pictures(e.task.scores)} if e.task.scores else {}),
     }
 
 
 def _whole_pictures(scores: tuple[str, ...]) -> str:
-    return (
-        f'{", ".join(scores)} (evaluate/host_scores.py): means over the pictures; a picture scores '
-        f'1 where neither label nor prediction has a foreground or an object, 0 where only one has'
-    )
+    means = [name for name in scores if name not in NOT_MEANS]
+    told = [f'{name}: {NOT_MEANS[name]}' for name in scores if name in NOT_MEANS]
+    if means:
+        told.append(
+            f'{", ".join(means)} (evaluate/host_scores.py): means over the pictures; a picture '
+            f'scores 1 where neither label nor prediction has a foreground or an object, 0 where '
+            f'only one has'
+        )
+    return '; '.join(told)
 
 
 def class_table(screen: Screen, job: Job, found: Evaluation, *, step: int) -> None:
