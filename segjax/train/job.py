@@ -173,7 +173,7 @@ def _check_criterion(experiment: Experiment, kind: str) -> None:
     if experiment.accumulate > 1 or kind == 'pmap':
         what = '--parallelism=pmap' if kind == 'pmap' else f'--accumulate={experiment.accumulate}'
         raise UserError(
-            f'{what} takes a batch apart, and a loss over the whole batch is no sum over its images; '
+            f'{what} takes a batch apart, and a loss over all of it is no sum over its images; '
             f'give --over=image.'
         )
 

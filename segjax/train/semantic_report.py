@@ -10,7 +10,6 @@ from segjax.train import plots
 from segjax.train.job import Job
 from segjax.train.screen import Screen, share
 
-
 NOT_MEANS = {
     'isbi': "the challenge's metrics, of all slices together",
     'trimap': 'mean IoU of the labelled pixels within N of another label, void among them',
