@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from segjax.ops.conv import Side
 from segjax.ops.partition import height_is_sharded, whole_height
+
+Taps = np.ndarray | Array
 
 MOST_READERS = 32  # that are added up one by one, several times faster than a product with a matrix
 
 
 def resize_bilinear(
-    image: Float[Array, 'b h w c'], size: tuple[int, int], *, align_corners: bool = False
+    image: Float[Array, 'b h w c'], size: tuple[Side, Side], *, align_corners: bool = False
 ) -> Float[Array, 'b oh ow c']:
     """Bilinear interpolation to `size`.
 
@@ -49,14 +52,29 @@ def bilinear_kernel(stride: int, *, odd: bool = False) -> np.ndarray:
     return np.outer(line, line).astype(np.float32)
 
 
-def _taps(n: int, m: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _taps(n: Side, m: Side, align_corners: bool) -> tuple[Taps, Taps, Taps]:
     """For each of m outputs: the two input indices and the weight of the second."""
+    if not (isinstance(n, int) and isinstance(m, int)):
+        return _taps_of_any_size(n, m, align_corners)
     if align_corners:
         source = np.arange(m) * ((n - 1) / (m - 1) if m > 1 else 0.0)
     else:
         source = np.clip((np.arange(m) + 0.5) * n / m - 0.5, 0, n - 1)
     low = np.minimum(np.floor(source).astype(np.int32), n - 1)
     return low, np.minimum(low + 1, n - 1), (source - low).astype(np.float32)
+
+
+def _taps_of_any_size(n: Side, m: Side, align_corners: bool) -> tuple[Array, Array, Array]:
+    """The same while exporting for any size: the sides are known when the program runs."""
+    steps = jnp.arange(m).astype(jnp.float32)
+    before, after, one, half = (jnp.asarray(side, jnp.float32) for side in (n, m, 1, 0.5))
+    if align_corners:
+        source = steps * ((before - one) / jnp.maximum(after - one, one))
+    else:
+        source = jnp.clip((steps + half) * before / after - half, 0 * one, before - one)
+    low = jnp.floor(source)
+    high = jnp.minimum(low + one, before - one)
+    return low.astype(jnp.int32), high.astype(jnp.int32), source - low
 
 
 def _matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
@@ -69,7 +87,7 @@ def _matrix(n: int, m: int, align_corners: bool) -> np.ndarray:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
-def _along(x: Array, axis: int, n: int, m: int, align_corners: bool) -> Array:
+def _along(x: Array, axis: int, n: Side, m: Side, align_corners: bool) -> Array:
     """Interpolate one axis from n to m pixels."""
     if n == m:
         return x
@@ -81,7 +99,9 @@ def _along(x: Array, axis: int, n: int, m: int, align_corners: bool) -> Array:
     return a + (b - a) * weight
 
 
-def _along_forward(x: Array, axis: int, n: int, m: int, align_corners: bool) -> tuple[Array, None]:
+def _along_forward(
+    x: Array, axis: int, n: Side, m: Side, align_corners: bool
+) -> tuple[Array, None]:
     return _along(x, axis, n, m, align_corners), None
 
 

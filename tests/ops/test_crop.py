@@ -1,8 +1,10 @@
 """Cropping and mirroring against NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from segjax import ops
 
@@ -36,3 +38,17 @@ def test_center_crop_undoes_mirror_pad():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype(np.float32))
     padded = ops.mirror_pad(x, (6, 6), (3, 3))
     np.testing.assert_array_equal(ops.center_crop(padded, (4, 5)), x)
+
+
+def test_mirroring_exported_for_any_size():
+    """Before and behind, by amounts that depend on the size, and on both sides of it."""
+    image = jnp.arange(90.0).reshape(1, 5, 9, 2)
+
+    def pad(x):
+        h, w = x.shape[1:3]
+        return ops.mirror_pad(x, (3, -(-h // 8) * 8 - h), (0, -(-w // 4) * 8 - w))
+
+    any_size = jax.ShapeDtypeStruct((1, *export.symbolic_shape('h, w'), 2), jnp.float32)
+    exported = export.export(jax.jit(pad))(any_size)
+    for part in (image, image[:, :1, :4]):
+        np.testing.assert_array_equal(exported.call(part), pad(part))

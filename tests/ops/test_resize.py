@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from segjax import ops
 
@@ -119,3 +120,17 @@ def test_transposed_convolution_with_it_is_the_resize_but_for_the_border(stride)
     # In the first row zeros are mixed in by the share of the kernel that hangs over.
     share = 0.5 + 0.5 / stride
     np.testing.assert_allclose(y[:, 0, half:-half], share * expected[:, 0, half:-half], atol=1e-5)
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+def test_exported_for_any_size_it_is_the_same(align_corners):
+    image = _normal(1, 5, 6, 2)
+
+    def enlarge(x):
+        size = (3 * x.shape[1], 8 * x.shape[2])
+        return ops.resize_bilinear(x, size, align_corners=align_corners)
+
+    any_size = jax.ShapeDtypeStruct((1, *export.symbolic_shape('h, w'), 2), jnp.float32)
+    exported = export.export(jax.jit(enlarge))(any_size)
+    for part in (image, image[:, :, :1]):
+        np.testing.assert_allclose(exported.call(part), enlarge(part), atol=1e-6)
