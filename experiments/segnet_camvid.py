@@ -13,6 +13,10 @@ sequence, so it does not stand for the test set. As published, for an accelerato
 and SegNet itself, whose encoder the paper starts from VGG16:
 
     --variant=segnet --widths= --weights=vgg16_bn --scale=1 --crop=360,480 --num_steps=40000
+
+Val after 1200 steps (13 epochs), seed 0, in 28 min on 2 cores of an AMD EPYC that much other work
+shared (Python 3.11.7, jax 0.10.2): mean IoU .342, pixel accuracy .565, mean accuracy .589, and
+still rising; weighting the rare classes costs pixel accuracy.
 """
 
 from segjax.data.datasets.camvid import CamVid
