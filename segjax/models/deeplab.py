@@ -6,15 +6,15 @@ Convolutional Nets, Atrous Convolution, and Fully Connected CRFs" (version 2): a
 to output stride 8, whose first fully connected layer became an atrous convolution ("field of
 view"), scored at that stride and interpolated to the image.
 
-- `head='7x7'`: VGG16's fc6 as it was, dilated by 4. 134.3 M parameters.
-- `head='4x4'`: fc6 subsampled to 4x4, dilated by 4 (--rates=8 for the other row of table 1).
-- `head='large_fov'`: 3x3, 1024 channels, dilated by 12: DeepLab-LargeFOV, 20.5 M.
-- `head='aspp'`: four branches fc6, fc7, fc8 of dilations 6, 12, 18 and 24, added up: version 2's
+- `variant='7x7'`: VGG16's fc6 as it was, dilated by 4. 134.3 M parameters.
+- `variant='4x4'`: fc6 subsampled to 4x4, dilated by 4 (--rates=8 for the other row of table 1).
+- `variant='large_fov'`: 3x3, 1024 channels, dilated by 12: DeepLab-LargeFOV, 20.5 M.
+- `variant='aspp'`: four branches fc6, fc7, fc8 of dilations 6, 12, 18 and 24, added up: version 2's
   ASPP-L. Over ResNet-101 each branch is a single 3x3 convolution that scores.
 
 Over VGG16 the poolings have windows of 3x3, the last two no stride, and conv5 is dilated by 2, as
-released. With `scales` the network sees the picture at several scales and the scores' maximum is
-taken (version 2, section 4.1.2, "MSC"); training supervises each scale and the maximum.
+released. With `input_scales` the network sees the picture at several scales and the scores' maximum
+is taken (version 2, section 4.1.2, "MSC"); training supervises each scale and the maximum.
 
 The conditional random field of the papers is not here: their figures "before CRF" compare. Any
 image size works. --weights=vgg16 and --weights=resnet101 start the encoder.
@@ -74,26 +74,26 @@ class DeepLab(nn.Module):
 
     Attributes:
       num_classes: with the background; 1 is a single sigmoid foreground channel.
-      backbone: ResNet-101 goes with the heads large_fov and aspp.
-      head: see the head of this file.
+      backbone: ResNet-101 goes with large_fov and aspp.
+      variant: of the head; see the top of this file.
       rates: dilations of the head's branches; empty for the published ones.
       features: channels of fc6 and fc7 over VGG16; 0 for the published ones.
-      scales: at which the picture is seen, the maximum taken; (0.5, 0.75, 1) in version 2.
+      input_scales: at which the picture is seen, the maximum taken; (0.5, 0.75, 1) in version 2.
       width: channels of the backbone's first stage.
       dropout: rate after fc6 and fc7.
       remat: recompute each stage of the backbone in the backward pass: less memory, more time.
       dtype: compute type; parameters and logits are float32.
 
     Raises:
-      UserError: the head is not one of the backbone's.
+      UserError: the variant is not one of the backbone's.
     """
 
     num_classes: int
     backbone: Literal['vgg16', 'resnet101'] = 'vgg16'
-    head: Literal['7x7', '4x4', 'large_fov', 'aspp'] = 'large_fov'
+    variant: Literal['7x7', '4x4', 'large_fov', 'aspp'] = 'large_fov'
     rates: tuple[int, ...] = ()
     features: int = 0
-    scales: tuple[float, ...] = (1.0,)
+    input_scales: tuple[float, ...] = (1.0,)
     width: int = 64
     dropout: float = 0.5
     remat: bool = False
@@ -107,10 +107,10 @@ class DeepLab(nn.Module):
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> SegmentationOutput:
-        if self.backbone != 'vgg16' and self.head in ('7x7', '4x4'):
+        if self.backbone != 'vgg16' and self.variant in ('7x7', '4x4'):
             raise UserError(
-                f'--head={self.head} is a layer of VGG16; over {self.backbone} set --head=aspp or '
-                'large_fov'
+                f'--variant={self.variant} is a layer of VGG16; over {self.backbone} set '
+                '--variant=aspp or large_fov'
             )
         backbone, branches = self._backbone(), self._branches()
 
@@ -120,7 +120,7 @@ class DeepLab(nn.Module):
 
         size = image.shape[1:3]
         scores = []
-        for scale in self.scales:  # the same layers at every scale
+        for scale in self.input_scales:  # the same layers at every scale
             h, w = (max(1, round(side * scale)) for side in size)
             scaled = image if scale == 1 else ops.resize_bilinear(image, (h, w))
             scores.append(ops.resize_bilinear(score(scaled), size))
@@ -139,9 +139,9 @@ class DeepLab(nn.Module):
     def _branches(self) -> list[nn.Module]:
         """What scores the backbone's features, to be added up."""
         deep = self.backbone == 'vgg16'
-        features = (self.features or FEATURES[self.head]) if deep else 0
-        rates = self.rates or RATES[self.head]
-        kernel, k = KERNELS[self.head], self.num_classes
+        features = (self.features or FEATURES[self.variant]) if deep else 0
+        rates = self.rates or RATES[self.variant]
+        kernel, k = KERNELS[self.variant], self.num_classes
         return [
             Branch(k, features, kernel, rate, self.dropout, self.dtype, name=f'score_{i}')
             for i, rate in enumerate(rates, start=1)

@@ -11,7 +11,7 @@ from segjax.types import UserError
 
 
 @pytest.mark.parametrize(
-    'head, count',
+    'variant, count',
     [
         ('7x7', 134_346_581),
         ('4x4', 65_140_565),
@@ -19,8 +19,8 @@ from segjax.types import UserError
         ('aspp', 37_877_652),
     ],
 )
-def test_published_parameters(head, count):
-    rows = layer_costs(DeepLab(21, head=head), (1, 65, 65, 3))
+def test_published_parameters(variant, count):
+    rows = layer_costs(DeepLab(21, variant=variant), (1, 65, 65, 3))
     assert sum(row.params for row in rows) == count
     assert rows[-1].output_shape == (1, 9, 9, 21)  # stride 8
 
@@ -33,8 +33,8 @@ def test_over_resnet_a_branch_is_one_convolution_that_scores():
 
 
 def test_scales_share_the_network_and_their_maximum_is_the_output(draw):
-    model = DeepLab(3, features=4, width=2, scales=(0.5, 1.0), dropout=0.0)
-    alone = model.clone(scales=(1.0,))
+    model = DeepLab(3, features=4, width=2, input_scales=(0.5, 1.0), dropout=0.0)
+    alone = model.clone(input_scales=(1.0,))
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 24, 32, 3)), jnp.float32)
     variables = draw(model, image.shape)
     both = jax.jit(lambda v: [m.apply(v, image, train=False) for m in (model, alone)])
@@ -46,7 +46,7 @@ def test_scales_share_the_network_and_their_maximum_is_the_output(draw):
 
 
 def test_heads_of_vgg16_are_refused_over_resnet():
-    with pytest.raises(UserError, match='--head=7x7 is a layer of VGG16; over resnet101 set'):
+    with pytest.raises(UserError, match='--variant=7x7 is a layer of VGG16; over resnet101 set'):
         DeepLab(3, 'resnet101', '7x7').init(
             jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False
         )
