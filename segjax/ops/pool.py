@@ -109,8 +109,9 @@ def _overhang(n: Side, window: int, stride: int, padding: int, rounding: str) ->
     """Rows that the last window reaches beyond the padded image."""
     if rounding == 'floor':
         return 0
-    over = (window - n - 2 * padding) % stride
-    last_start = n + padding + over - window  # in rows of the image
+    last = -(-(n + 2 * padding - window) // stride)  # symbols stay short in this form, not as %
+    over = last * stride + window - n - 2 * padding
+    last_start = last * stride - padding  # in rows of the image
     return over if last_start < n else 0
 
 
