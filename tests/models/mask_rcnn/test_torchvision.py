@@ -1,0 +1,108 @@
+"""Our detectors compute what torchvision's do, stage by stage, with the same weights.
+
+The numbers are torchvision's own (segjax/tools/detection_golden.py), of narrow networks.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segjax.models import FasterRCNN, MaskRCNN
+from segjax.pretrained import convert, export_arrays, layouts
+from segjax.tools import detection_golden as golden
+from segjax.tools.torchvision_golden import sample
+
+FULL = {
+    'mask1': (MaskRCNN(91), 307, 44_401_393),
+    'mask2': (MaskRCNN(91, version=2), 432, 46_359_409),
+    'faster1': (FasterRCNN(91), 295, 41_755_286),
+    'faster2': (FasterRCNN(91, version=2), 404, 43_712_278),
+}
+
+
+def pairs(found, expected, classes=None):
+    """For each found row the nearest of the expected; and how far the sets of rows are apart."""
+    assert len(found) == len(expected)
+    apart = np.abs(found[:, None] - expected[None]).max(-1)
+    if classes is not None:
+        apart = np.where(classes[0][:, None] == classes[1][None], apart, np.inf)
+    return apart.argmin(axis=1), max(apart.min(axis=1).max(), apart.min(axis=0).max())
+
+
+@pytest.mark.parametrize('name', golden.NARROW)
+def test_every_stage_equals_torchvisions(name, narrow, stages, detect):
+    model, variables = narrow(name)
+    image = jnp.asarray(golden.picture())[None]
+    proposals, detections = jax.tree.map(np.asarray, detect(model, variables, image, None))
+    expected = stages(name)
+    for k, level in zip((2, 3, 4, 5), proposals.features, strict=True):
+        *values, scale = expected[f'p{k}']
+        np.testing.assert_allclose(sample(level[0])[:-1], values, atol=1e-4 * scale)
+    *values, scale = expected['logits']
+    np.testing.assert_allclose(sample(proposals.rpn.logits[0])[:-1], values, atol=1e-4 * scale)
+    boxes = proposals.boxes[0][proposals.valid[0]]
+    assert pairs(boxes, expected['proposals'])[1] < 2e-4
+    assert detections.valid.all() and detections.dropped.tolist() == [0]
+    classes = detections.classes[0], expected['labels']
+    order, apart = pairs(detections.boxes[0], expected['boxes'], classes)
+    assert apart < 2e-4
+    np.testing.assert_allclose(detections.scores[0], expected['scores'][order], atol=1e-5)
+    if name.startswith('mask'):
+        masks = np.stack([sample(mask) for mask in detections.masks[0]])
+        np.testing.assert_allclose(masks, expected['masks'][order], atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def variables_of():
+    """`variables_of(model)`: their shapes, flat."""
+
+    def of(model):
+        image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+        init = lambda key, image: model.init(key, image, train=False)
+        return jax.eval_shape(init, jax.random.key(0), image)
+
+    return of
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_every_array_of_torchvision_has_its_place_in_the_published_sizes(
+    name, stages, variables_of
+):
+    model, arrays, parameters = FULL[name]
+    variables = variables_of(model)
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == parameters
+    ours = {jax.tree_util.keystr(p, simple=True, separator='/'): x.shape for p, x in leaves}
+    shapes = json.loads(str(stages(name)['full']))
+    # torchvision's without published weights counts batches, its frozen layers do not.
+    shapes = {n: tuple(s) for n, s in shapes.items() if not n.endswith('num_batches_tracked')}
+    table = layouts.name_map(ours, 'torchvision', shapes)
+    theirs = {c.name: c.axes.their_shape(ours[n]) for n, c in table.counterparts.items()}
+    assert theirs == shapes
+    norms = sum(n.endswith('running_mean') for n in shapes)
+    assert len(shapes) + (norms if name.endswith('2') else 0) == arrays
+
+
+def test_files_with_the_first_names_are_read_too(narrow):
+    """torchvision's published files of version 1 name FPN, RPN and mask head otherwise."""
+    model, variables = narrow('mask1')
+    renamed = {'rpn.head.conv.0.0.': 'rpn.head.conv.'}
+    for kind in ('inner', 'layer'):
+        for i in range(4):
+            new = f'backbone.fpn.{kind}_blocks.{i}.0.'
+            renamed[new] = new.removesuffix('0.')
+    renamed |= {
+        f'roi_heads.mask_head.{i}.0.': f'roi_heads.mask_head.mask_fcn{i + 1}.' for i in range(4)
+    }
+
+    def old(name):
+        new = next((new for new in renamed if name.startswith(new)), '')
+        return renamed.get(new, '') + name.removeprefix(new)
+
+    arrays = export_arrays(model, variables, layout='torchvision')
+    assert sum(old(name) != name for name in arrays) == 26
+    again = convert(model, {old(n): a for n, a in arrays.items()}, layout='torchvision')
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
