@@ -7,11 +7,13 @@ from segjax.ops.conv_transpose import conv_transpose
 from segjax.ops.crop import center_crop, mirror_pad
 from segjax.ops.deconvolve import deconvolve
 from segjax.ops.label_map import label_map, one_hot
+from segjax.ops.mask_targets import cropped_mask_targets, mask_targets
 from segjax.ops.matching import Matches, match
 from segjax.ops.nms import Kept, classwise_nms, nms
 from segjax.ops.norm import local_response_norm
 from segjax.ops.normalize import normalize
 from segjax.ops.partition import HEIGHT_AXIS
+from segjax.ops.paste import paste_binary_masks, paste_masks
 from segjax.ops.pool import avg_pool, max_pool
 from segjax.ops.pyramid import pyramid_level
 from segjax.ops.receptive_field import ReceptiveField, Window, receptive_field
@@ -39,12 +41,14 @@ __all__ = [
     'conv_cost',
     'conv_matrix',
     'conv_transpose',
+    'cropped_mask_targets',
     'decode_boxes',
     'deconvolve',
     'depthwise_conv',
     'encode_boxes',
     'label_map',
     'local_response_norm',
+    'mask_targets',
     'match',
     'max_pool',
     'max_pool_with_indices',
@@ -55,6 +59,8 @@ __all__ = [
     'normalize',
     'one_hot',
     'pairwise_iou',
+    'paste_binary_masks',
+    'paste_masks',
     'pyramid_level',
     'pyramid_roi_align',
     'receptive_field',
