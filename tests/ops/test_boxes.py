@@ -9,6 +9,10 @@ import pytest
 
 from segjax import ops
 
+pairwise_iou = jax.jit(ops.pairwise_iou)
+encode = jax.jit(ops.encode_boxes, static_argnames='weights')
+decode = jax.jit(ops.decode_boxes, static_argnames='weights')
+
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
@@ -23,7 +27,7 @@ def test_overlaps_by_hand():
     b = jnp.asarray([[2, 0, 6, 2], [4, 0, 8, 2], [1, 1, 3, 3]], jnp.float32)
     # 8 and 8 share 4; touching share nothing; 8 and 4 share 2.  4 and 8 share 1; nothing; the same.
     expected = [[4 / 12, 0, 2 / 10], [1 / 11, 0, 1]]
-    np.testing.assert_allclose(ops.pairwise_iou(a, b), expected, rtol=1e-6)
+    np.testing.assert_allclose(pairwise_iou(a, b), expected, rtol=1e-6)
     assert ops.box_area(a).tolist() == [8, 4]
 
 
@@ -35,13 +39,13 @@ def test_overlaps_equal_the_loop():
         shared = max(x2 - x1, 0) * max(y2 - y1, 0)
         iou[i, j] = shared / (np.prod(a[i, 2:] - a[i, :2]) + np.prod(b[j, 2:] - b[j, :2]) - shared)
     assert (iou > 0).sum() > 10
-    np.testing.assert_allclose(ops.pairwise_iou(a, b), iou, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(pairwise_iou(a, b), iou, rtol=1e-4, atol=1e-6)
 
 
 def test_empty_boxes_overlap_with_nothing():
     empty = jnp.zeros((2, 4))
-    assert not np.any(ops.pairwise_iou(empty, empty))
-    assert not np.any(ops.pairwise_iou(empty, _random_boxes(3)))
+    assert not np.any(pairwise_iou(empty, empty))
+    assert not np.any(pairwise_iou(empty, _random_boxes(3)))
 
 
 def test_clipping_by_hand():
@@ -54,47 +58,47 @@ def test_a_code_by_hand():
     anchor = jnp.asarray([[0, 0, 10, 20]], jnp.float32)  # centre 5, 10
     box = jnp.asarray([[4, 5, 24, 15]], jnp.float32)  # centre 14, 10; 20 wide, 10 high
     code = [0.9, 0.0, math.log(2), -math.log(2)]
-    np.testing.assert_allclose(ops.encode_boxes(box, anchor)[0], code, rtol=1e-6)
-    weighted = ops.encode_boxes(box, anchor, weights=WEIGHTS)[0]
+    np.testing.assert_allclose(encode(box, anchor)[0], code, rtol=1e-6)
+    weighted = encode(box, anchor, weights=WEIGHTS)[0]
     np.testing.assert_allclose(weighted, np.multiply(code, WEIGHTS), rtol=1e-6)
 
 
 def test_decoding_undoes_encoding():
     boxes, anchors = _random_boxes(50), _random_boxes(50, seed=1)
-    codes = ops.encode_boxes(boxes, anchors, weights=WEIGHTS)
-    decoded = ops.decode_boxes(codes, anchors, weights=WEIGHTS)
+    codes = encode(boxes, anchors, weights=WEIGHTS)
+    decoded = decode(codes, anchors, weights=WEIGHTS)
     np.testing.assert_allclose(decoded, boxes, atol=2e-4)
 
 
 def test_growth_ends_at_1000_16ths_and_shrinking_does_not():
     anchor = jnp.asarray([[0, 0, 16, 16]], jnp.float32)
     codes = jnp.asarray([[0, 0, 50, -50]], jnp.float32)
-    (x1, y1, x2, y2) = ops.decode_boxes(codes, anchor)[0]
+    (x1, y1, x2, y2) = decode(codes, anchor)[0]
     np.testing.assert_allclose([x1, x2], [8 - 500, 8 + 500], rtol=1e-5)
     assert y1 == y2 == 8
     # The clamp is on dw itself, after the weight is taken off.
-    wide = ops.decode_boxes(codes, anchor, weights=(1.0, 1.0, 100.0, 1.0))[0]
+    wide = decode(codes, anchor, weights=(1.0, 1.0, 100.0, 1.0))[0]
     np.testing.assert_allclose(wide[2] - wide[0], 16 * math.exp(0.5), rtol=1e-5)
 
 
 def test_codes_of_several_classes_share_an_anchor():
     anchors = _random_boxes(5)
     codes = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3, 4)), jnp.float32)
-    together = ops.decode_boxes(codes, anchors[:, None])
+    together = decode(codes, anchors[:, None])
     assert together.shape == (5, 3, 4)
     for k in range(3):
-        np.testing.assert_array_equal(together[:, k], ops.decode_boxes(codes[:, k], anchors))
+        np.testing.assert_array_equal(together[:, k], decode(codes[:, k], anchors))
 
 
 def test_the_code_of_padding_is_finite():
     empty = jnp.zeros((1, 4))
-    assert np.isfinite(ops.encode_boxes(empty, _random_boxes(1))).all()
-    assert np.isfinite(ops.encode_boxes(empty, empty)).all()
+    assert np.isfinite(encode(empty, _random_boxes(1))).all()
+    assert np.isfinite(encode(empty, empty)).all()
 
 
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16])
 def test_boxes_are_float32_whatever_the_codes_are(dtype):
     codes, anchors = jnp.zeros((4, 4), dtype), _random_boxes(4, side=1000)
-    decoded = jax.jit(ops.decode_boxes)(codes, anchors)
+    decoded = decode(codes, anchors)
     assert decoded.dtype == jnp.float32
     np.testing.assert_allclose(decoded, anchors, atol=2e-4)

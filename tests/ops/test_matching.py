@@ -9,8 +9,9 @@ import pytest
 
 from segjax import ops
 
-ANCHORS = partial(ops.match, foreground=0.7, background=0.3, low_quality=True)
-PROPOSALS = partial(ops.match, foreground=0.5, background=0.5)
+match = jax.jit(ops.match, static_argnames=('foreground', 'background', 'low_quality'))
+ANCHORS = partial(match, foreground=0.7, background=0.3, low_quality=True)
+PROPOSALS = partial(match, foreground=0.5, background=0.5)
 
 # Columns: certain, between, background, the best of object 1 (twice), between but best of none.
 IOU = jnp.asarray(
@@ -28,7 +29,7 @@ def test_a_table_by_hand():
     assert found.background.tolist() == [False, False, True, False, False, False]
     # Column 4 is foreground for the sake of object 1, and yet finds object 0, of equals the first.
     assert found.index.tolist() == [0, 0, 1, 1, 0, 0]
-    strict = ops.match(IOU, BOTH, foreground=0.7, background=0.3)
+    strict = match(IOU, BOTH, foreground=0.7, background=0.3)
     assert strict.foreground.tolist() == [True, False, False, False, False, False]
 
 
@@ -59,7 +60,7 @@ def test_equals_the_loop():
     for _ in range(5):
         iou = np.round(rng.uniform(size=(4, 30)), 1).astype(np.float32)  # with ties
         valid = rng.uniform(size=4) < 0.7
-        found = jax.jit(ANCHORS)(jnp.asarray(iou), jnp.asarray(valid))
+        found = ANCHORS(jnp.asarray(iou), jnp.asarray(valid))
         rows = [i for i in range(4) if valid[i]]
         for n in range(30):
             best = max((iou[i, n] for i in rows), default=-1)

@@ -48,17 +48,27 @@ def _greedy(boxes, scores, classes, threshold):
 
 
 @pytest.fixture(params=['_one_by_one', '_all_at_once'])
-def form(request, monkeypatch):
-    """Either formulation, on this machine."""
-    chosen = getattr(forms, request.param)
-    monkeypatch.setattr(forms, '_greedy', chosen)
-    return chosen
+def classwise_nms(request, monkeypatch):
+    """Either formulation, on this machine; compiled afresh, since a cache knows none of it."""
+    monkeypatch.setattr(forms, '_greedy', getattr(forms, request.param))
+    compiled = lambda *arguments, **settings: ops.classwise_nms(*arguments, **settings)
+    return jax.jit(compiled, static_argnames=('iou_threshold', 'max_outputs'))
 
 
-def test_by_hand(form):
+@pytest.fixture
+def nms(classwise_nms):
+    """Of one class."""
+
+    def run(boxes, scores, **settings):
+        return classwise_nms(boxes, scores, jnp.zeros(len(boxes), jnp.int32), **settings)[:2]
+
+    return run
+
+
+def test_by_hand(nms):
     boxes = _row(0, 2, 4, 6)
     scores = jnp.asarray([0.9, 0.8, 0.7, 0.6])
-    run = lambda threshold: ops.nms(boxes, scores, iou_threshold=threshold, max_outputs=4)
+    run = lambda threshold: nms(boxes, scores, iou_threshold=threshold, max_outputs=4)
     # Above 1/2: 0 strikes out 2 (IoU 8/12), so that 4 stands (6/14 with 0), and strikes out 6.
     indices, valid = run(0.5)
     assert indices.tolist() == [0, 2, 0, 0]
@@ -68,10 +78,10 @@ def test_by_hand(form):
     assert run(0.7)[0].tolist() == [0, 1, 2, 3]
 
 
-def test_an_overlap_of_just_the_threshold_is_kept(form):
+def test_an_overlap_of_just_the_threshold_is_kept(nms):
     boxes, scores = _row(0, 0), jnp.asarray([0.5, 0.9])
     keep = lambda boxes, threshold: int(
-        ops.nms(boxes, scores, iou_threshold=threshold, max_outputs=2)[1].sum()
+        nms(boxes, scores, iou_threshold=threshold, max_outputs=2)[1].sum()
     )
     assert keep(boxes, 1.0) == 2
     assert keep(boxes, 0.99) == 1
@@ -81,25 +91,22 @@ def test_an_overlap_of_just_the_threshold_is_kept(form):
     assert keep(tenths, float(np.float32(0.3))) == 2
 
 
-@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.5, 0.7, 0.95])
-@pytest.mark.parametrize('classes', [1, 3])
-def test_equals_the_greedy_loop(form, threshold, classes):
-    run = jax.jit(partial(ops.classwise_nms, iou_threshold=threshold, max_outputs=200))
-    counts = set()
-    for seed in range(4):
-        boxes, scores, labels = _random(200, seed, classes)
+@pytest.mark.parametrize('threshold', [0.3, 0.5, 0.7])
+def test_equals_the_greedy_loop(classwise_nms, threshold):
+    run = partial(classwise_nms, iou_threshold=threshold, max_outputs=120)
+    for seed, classes in [(0, 1), (1, 1), (2, 3)]:
+        boxes, scores, labels = _random(120, seed, classes)
         expected = _greedy(boxes, scores, labels, threshold)
+        assert 15 < len(expected) < 115
         kept = run(jnp.asarray(boxes), jnp.asarray(scores), jnp.asarray(labels))
         assert np.asarray(kept.indices)[np.asarray(kept.valid)].tolist() == expected
         assert kept.overflow == 0
-        counts.add(len(expected))
-    assert max(counts) > 20
 
 
-def test_what_finds_no_place_is_counted(form):
+def test_what_finds_no_place_is_counted(classwise_nms):
     boxes = _row(0, 100, 200, 300, 301)
     scores = jnp.asarray([0.1, 0.5, 0.4, 0.9, 0.8])
-    run = partial(ops.classwise_nms, boxes, scores, iou_threshold=0.5)
+    run = partial(classwise_nms, boxes, scores, iou_threshold=0.5)
     few = run(jnp.zeros(5, jnp.int32), max_outputs=2)
     assert few.indices.tolist() == [3, 1]
     assert few.overflow == 2  # of four survivors
@@ -109,26 +116,36 @@ def test_what_finds_no_place_is_counted(form):
     assert many.overflow == 0
 
 
-def test_what_is_no_box_neither_stays_nor_suppresses(form):
+def test_what_is_no_box_neither_stays_nor_suppresses(nms):
     boxes = _row(0, 0, 0, 100)
     scores = jnp.asarray([jnp.nan, 0.3, -jnp.inf, 0.2])
-    indices, valid = ops.nms(boxes, scores, iou_threshold=0.5, max_outputs=4)
+    indices, valid = nms(boxes, scores, iou_threshold=0.5, max_outputs=4)
     assert indices.tolist() == [1, 3, 0, 0]
     assert valid.tolist() == [True, True, False, False]
 
 
-def test_a_chain_of_suppressions_is_followed_to_its_end(form):
+def test_a_chain_of_suppressions_is_followed_to_its_end(nms):
     """Each would strike out the next: every second one stays."""
     boxes, scores = _row(*range(0, 60, 3)), jnp.linspace(1, 0.1, 20)
-    indices, valid = ops.nms(boxes, scores, iou_threshold=0.5, max_outputs=20)
+    indices, valid = nms(boxes, scores, iou_threshold=0.5, max_outputs=20)
     assert np.asarray(indices)[np.asarray(valid)].tolist() == list(range(0, 20, 2))
 
 
-def test_levels_of_a_pyramid_under_vmap(form):
+def test_levels_of_a_pyramid_under_vmap(nms):
     samples = [_random(64, seed) for seed in range(3)]
     boxes, scores = (jnp.stack([jnp.asarray(s[i]) for s in samples]) for i in range(2))
-    run = jax.jit(partial(ops.nms, iou_threshold=0.5, max_outputs=16))
+    run = jax.jit(partial(nms, iou_threshold=0.5, max_outputs=16))
     together = jax.vmap(run)(boxes, scores)
     for i in range(3):
         for all_, one in zip(together, run(boxes[i], scores[i]), strict=True):
             np.testing.assert_array_equal(all_[i], one)
+
+
+def test_the_plain_call_is_the_one_for_one_class():
+    boxes, scores, classes = (jnp.asarray(x) for x in _random(50, 0))
+    settings = {'iou_threshold': 0.5, 'max_outputs': 9}
+    indices, valid = ops.nms(boxes, scores, **settings)
+    kept = ops.classwise_nms(boxes, scores, classes, **settings)
+    assert kept.overflow > 0
+    np.testing.assert_array_equal(indices, kept.indices)
+    np.testing.assert_array_equal(valid, kept.valid)

@@ -8,9 +8,11 @@ import numpy as np
 
 from segjax import ops
 
+draw = jax.jit(ops.sample_balanced, static_argnames=('size', 'max_foreground'))
+
 
 def _places(n, *chosen):
-    return jnp.zeros(n, bool).at[jnp.asarray(chosen, jnp.int32)].set(True)
+    return jnp.asarray(np.isin(np.arange(n), chosen))
 
 
 def _taken(sample):
@@ -21,7 +23,7 @@ def _taken(sample):
 
 def test_enough_of_both(key):
     foreground, background = _places(100, *range(40)), _places(100, *range(50, 100))
-    sample = ops.sample_balanced(key, foreground, background, size=32, max_foreground=8)
+    sample = draw(key, foreground, background, size=32, max_foreground=8)
     front, back = _taken(sample)
     assert len(set(front)) == 8 and set(front) <= set(range(40))
     assert len(set(back)) == 24 and set(back) <= set(range(50, 100))
@@ -29,16 +31,14 @@ def test_enough_of_both(key):
 
 
 def test_background_fills_up_what_foreground_leaves(key):
-    sample = ops.sample_balanced(
-        key, _places(9, 7, 2), _places(9, 1, 3, 4, 5), size=5, max_foreground=4
-    )
+    sample = draw(key, _places(9, 7, 2), _places(9, 1, 3, 4, 5), size=5, max_foreground=4)
     front, back = _taken(sample)
     assert front == [2, 7]
     assert len(set(back)) == 3 and set(back) <= {1, 3, 4, 5}
 
 
 def test_too_few_leave_places_empty(key):
-    run = partial(ops.sample_balanced, key, size=6, max_foreground=2)
+    run = partial(draw, key, size=6, max_foreground=2)
     sample = run(_places(3, 1, 2), _places(3, 0))  # fewer elements than places
     assert _taken(sample) == ([1, 2], [0])
     assert sample.index[3:].tolist() == [0, 0, 0]
@@ -61,7 +61,7 @@ def test_every_element_is_equally_likely(key):
 
 
 def test_a_key_gives_one_sample(key):
-    run = partial(ops.sample_balanced, size=8, max_foreground=4)
+    run = partial(draw, size=8, max_foreground=4)
     many = _places(64, *range(64))
     first, again = run(key, many, many), run(key, many, many)
     np.testing.assert_array_equal(first.index, again.index)
