@@ -301,6 +301,8 @@ class EvalPipeline:
         none. What rounding adds is stretched with it.
       round_to: image and label are padded to the right and below to a multiple of this, in native
         pixels; larger numbers mean fewer shapes, so fewer compilations.
+      round_extra: pixels more than that multiple: with 1, and 16 for round_to, 1024 becomes 1025,
+        as a network of stride 16 that aligns corners has it.
       limit: so many pictures, evenly spaced over the split; 0 for all.
       tile: height and width in pixels, after `scale`: a picture larger than this is predicted in
         tiles of this size, or the nearest that the model takes; 0 for whole pictures.
@@ -321,6 +323,7 @@ class EvalPipeline:
     scale: float = 1.0
     stretch: tuple[int, int] = (0, 0)
     round_to: int = 1
+    round_extra: int = 0
     limit: int = 0
     tile: tuple[int, int] = (0, 0)
     overlap: float = 0.5
@@ -354,7 +357,9 @@ class EvalPipeline:
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the label's canvas for a picture of this size."""
-        return _round_up(size[0], self.round_to), _round_up(size[1], self.round_to)
+        extra = self.round_extra
+        h, w = (_round_up(max(side - extra, 0), self.round_to) + extra for side in size)
+        return h, w
 
     def groups(self, source: Source, rows: int) -> list[tuple[tuple[int, int], list[int]]]:
         """(canvas, records) of each batch: canvases in the order in which they first appear."""

@@ -262,6 +262,14 @@ def test_a_limit_takes_pictures_evenly():
     assert EvalPipeline().indices(shapes(20)) == list(range(20))
 
 
+def test_canvases_of_a_multiple_and_some_pixels():
+    assert EvalPipeline(round_to=16).canvas((1024, 2047)) == (1024, 2048)
+    plus_one = EvalPipeline(round_to=16, round_extra=1)
+    assert plus_one.canvas((1024, 2048)) == (1025, 2049)  # Cityscapes
+    assert plus_one.canvas((1025, 1)) == (1025, 1)
+    assert plus_one.canvas((1026, 2)) == (1041, 17)
+
+
 def test_instances_at_evaluation():
     batch = next(EvalPipeline(instances=4, mask_size=0).batches(shapes(), rows=3))
     chex.assert_shape(batch.instances.masks, (3, 4, 48, 48))
