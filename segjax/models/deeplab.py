@@ -118,7 +118,8 @@ class DeepLab(nn.Module):
             x = backbone(image, train=train)['c5']  # b h/8 w/8 c
             return jnp.sum(jnp.stack([branch(x, train) for branch in branches]), axis=0)
 
-        size = image.shape[1:3]
+        _, height, width, _ = image.shape
+        size = (height, width)
         scores = []
         for scale in self.input_scales:  # the same layers at every scale
             h, w = (max(1, round(side * scale)) for side in size)

@@ -21,7 +21,7 @@ Any image size works. Weights: --weights=deeplabv3_resnet50 is torchvision's who
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -139,19 +139,20 @@ class DeepLabV3(nn.Module):
         x = pyramid(features['c5'], train)  # b h/stride w/stride features
         if head.conv:
             x = layer(self.features, name='head')(x, train)
-        score = (
-            lambda x, name: ops.resize_bilinear(
-                Conv(self.num_classes, 1, kernel_init=head.score_init, name=name)(x),  # float32
-                image.shape[1:3],
-                align_corners=head.align_corners,
-            )
-        )
+        _, h, w, _ = image.shape
         aux = ()
         if self.aux:
             shallow = features['c4' if self.backbone.startswith('resnet') else 'c3']
             y = layer(shallow.shape[-1] // 4, name='aux')(shallow, train)
-            aux = (score(Dropout(0.1, name='dropout_aux')(y, train=train), 'score_aux'),)
-        return SegmentationOutput(score(x, 'score'), aux)
+            y = Dropout(0.1, name='dropout_aux')(y, train=train)
+            aux = (self._score('score_aux', y, (h, w)),)
+        return SegmentationOutput(self._score('score', x, (h, w)), aux)
+
+    def _score(self, name: str, x: Array, size: tuple[Any, Any]) -> Array:
+        """Scores, float32, interpolated to the image's size."""
+        head = HEADS[self.flavor]
+        x = Conv(self.num_classes, 1, kernel_init=head.score_init, name=name)(x)
+        return ops.resize_bilinear(x, size, align_corners=head.align_corners)
 
     def _backbone(self, stride: int) -> nn.Module:
         return deeplab_backbone(

@@ -173,14 +173,15 @@ class DeepLabV3Plus(nn.Module):
             x = three(self.features, name='aspp_conv')(x, train)
         if self.decoder:
             low = one(self.low_level_features, 1, name='feature_projection0')(features['c2'], train)
-            x = ops.resize_bilinear(x, low.shape[1:3], align_corners=head.align_corners)
+            _, h, w, _ = low.shape
+            x = ops.resize_bilinear(x, (h, w), align_corners=head.align_corners)
             x = jnp.concatenate((low, x) if head.low_first else (x, low), axis=-1)
             for i in range(self.decoder_convs or head.decoder_convs):
                 x = three(self.features, name=f'decoder_conv{i}')(x, train)  # b h/4 w/4 features
         x = Conv(self.num_classes, 1, kernel_init=head.score_init, name='score')(x)  # float32
-        return SegmentationOutput(
-            ops.resize_bilinear(x, image.shape[1:3], align_corners=head.align_corners)
-        )
+        _, h, w, _ = image.shape
+        x = ops.resize_bilinear(x, (h, w), align_corners=head.align_corners)
+        return SegmentationOutput(x)
 
     def _rates(self, head: Head, stride: int) -> tuple[int, ...]:
         rates = (self.rates or head.rates) if self.atrous else ()

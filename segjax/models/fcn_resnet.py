@@ -11,7 +11,7 @@ encoder.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -63,11 +63,11 @@ class FCNResNet(nn.Module):
             name=f'resnet{self.depth}',
         )
         features = backbone(image, train=train)
-        size = image.shape[1:3]
-        aux = (self._head(features['c4'], 'aux', size, train),) if self.aux else ()
-        return SegmentationOutput(self._head(features['c5'], 'head', size, train), aux)
+        _, h, w, _ = image.shape
+        aux = (self._head(features['c4'], 'aux', (h, w), train),) if self.aux else ()
+        return SegmentationOutput(self._head(features['c5'], 'head', (h, w), train), aux)
 
-    def _head(self, x: Array, name: str, size: tuple[int, int], train: bool) -> Array:
+    def _head(self, x: Array, name: str, size: tuple[Any, Any], train: bool) -> Array:
         """Scores at the image's size from features of the backbone."""
         layer = ConvNormRelu(
             x.shape[-1] // 4, kernel_init=TORCH_UNIFORM, dtype=self.dtype, name=name

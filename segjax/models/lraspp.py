@@ -66,9 +66,11 @@ class LRASPP(nn.Module):
         mean = jnp.mean(high, axis=(1, 2), keepdims=True, dtype=jnp.float32)
         scale = Conv(self.features, 1, use_bias=False, kernel_init=TORCH_UNIFORM, name='scale')
         x = x * nn.sigmoid(scale(mean)).astype(x.dtype)
-        x = ops.resize_bilinear(x, low.shape[1:3])
+        _, h, w, _ = low.shape
+        x = ops.resize_bilinear(x, (h, w))
         x = self._score('score_high')(x) + self._score('score_low')(low)  # float32
-        return SegmentationOutput(ops.resize_bilinear(x, image.shape[1:3]))
+        _, h, w, _ = image.shape
+        return SegmentationOutput(ops.resize_bilinear(x, (h, w)))
 
     def _score(self, name: str) -> nn.Module:
         return Conv(self.num_classes, 1, kernel_init=TORCH_UNIFORM, name=name)
