@@ -23,6 +23,7 @@ class LayerCost(NamedTuple):
     output_shape: Shape
     params: int
     macs: int  # multiply-accumulates of the whole batch
+    dilation: int = 1
 
 
 def layer_costs(model: nn.Module, image_shape: Shape) -> list[LayerCost]:
@@ -46,9 +47,9 @@ def layer_costs(model: nn.Module, image_shape: Shape) -> list[LayerCost]:
         if context.method_name == '__call__' and params:
             shapes = args[0].shape, output.shape
             path = '/'.join(module.path)
-            rows.append(
-                LayerCost(path, type(module).__name__, *shapes, params, _macs(module, *shapes))
-            )
+            macs, dilation = _macs(module, *shapes), getattr(module, 'dilation', 1)
+            kind = type(module).__name__
+            rows.append(LayerCost(path, kind, *shapes, params, macs, dilation))
         return output
 
     def initialise() -> Any:
