@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segjax import visualize
-from segjax.types import Instances
+from segjax.types import Batch, Instances
 from segjax.visualize import Palette
 
 SURE = 0.5  # score from which a detection is drawn
@@ -220,3 +220,38 @@ def panel(
         strips.append(visualize.abreast(cells, column))
         strips.append(visualize.heading_line(caption, said, strips[0].shape[1]))
     return visualize.framed(visualize.stacked(strips, visualize.GAP))
+
+
+def sheet(
+    samples: Sequence[Batch], captions: Sequence[str], *, class_names: Sequence[str]
+) -> np.ndarray:
+    """Samples of a training with their objects, as the network is given them, four in a row.
+
+    Masks are grown from their square cells to their boxes.
+    """
+    drawn = []
+    for sample in samples:
+        known: Any = sample.instances
+        real = np.flatnonzero(known.valid)
+        size, boxes = sample.image.shape[:2], known.boxes[real]
+        masks = [_grown(known.masks[i], known.boxes[i], size) for i in real]
+        texts = [f'{class_names[known.classes[i]]}{" *" if known.crowd[i] else ""}' for i in real]
+        drawn.append(draw(sample.image, Drawn(boxes, masks, texts, _cycle(len(real)))))
+    column = max(160, *(picture.shape[1] for picture in drawn))
+    strips = []
+    for first in range(0, len(drawn), 4):
+        chosen = slice(first, first + 4)
+        strips.append(visualize.abreast(drawn[chosen], column))
+        strips.append(visualize.title_line(captions[chosen], column))
+    return visualize.framed(visualize.stacked(strips, visualize.GAP))
+
+
+def _grown(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask `m m` stretched over its whole-numbered box, or one of the whole canvas as it is."""
+    if mask.shape == size:
+        return mask > 0
+    canvas = np.zeros(size, bool)
+    left, top, right, bottom = np.rint(box).astype(int).tolist()
+    window = canvas[top:bottom, left:right]
+    window[:] = visualize.resize_label(mask, window.shape) > 0
+    return canvas

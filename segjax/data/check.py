@@ -26,6 +26,7 @@ class Report:
       ignored: pixels of IGNORE_LABEL there.
       weights: median-frequency weights of the classes, `k`; 0 for a class without a pixel.
       sizes: pictures of each (height, width), the commonest first.
+      left_out: (file, object and what is wrong with it) of objects that training leaves out.
     """
 
     problems: list[tuple[str, str]]
@@ -35,6 +36,7 @@ class Report:
     ignored: int
     weights: np.ndarray
     sizes: dict[tuple[int, int], int]
+    left_out: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
 
 def median_frequency_weights(pixels: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -80,6 +82,7 @@ class _Inspection:
         self.class_names = dataset.info(roots).class_names
         self.histogram = _Histogram(len(self.class_names))
         self.problems: list[tuple[str, str]] = []
+        self.left_out: list[tuple[str, str]] = []
         self.counts: dict[str, int] = {}
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.first: dict[str, Path] = {}  # dtype and path of the first picture
@@ -102,6 +105,7 @@ class _Inspection:
             ignored=self.histogram.ignored,
             weights=median_frequency_weights(pixels, present),
             sizes=dict(self.sizes.most_common()),
+            left_out=self.left_out,
         )
 
 
@@ -136,6 +140,7 @@ def _inspect_pairs(dataset: PairedDataset, roots: Roots, inspection: _Inspection
             if label is not None:
                 values[pair.mask] = set(np.unique(label).tolist())
                 inspection.add_label(split, label)
+                inspection.left_out += [(str(pair.image), text) for text in dataset.flaws(pair)]
     for mask in dataset.doubtful(values):
         inspection.problems.append((str(mask), DOUBTFUL_VALUES))
 
@@ -159,7 +164,8 @@ def check(dataset: Dataset, roots: Roots) -> Report:
     """Reads every raw picture and mask of every split, and goes on after a bad one.
 
     Reported are unreadable files, masks of another size than their picture, ids outside 0..K-1 and
-    IGNORE_LABEL, colours that no class has, and masks of exactly {0, 255} whose meaning is open.
+    IGNORE_LABEL, colours that no class has, and masks of exactly {0, 255} whose meaning is open;
+    beside them objects without width, height or pixels.
 
     Raises:
       UserError: there is nothing to look through: no data, no pairs, no list of classes.

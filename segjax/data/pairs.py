@@ -113,6 +113,10 @@ class PairSource(Source):
     def group(self, index: int) -> str:
         return self._records[index].get('group', b'').decode()
 
+    def annotations(self, index: int) -> list[dict[str, Any]]:
+        known = self._dataset.decode_annotations(self._records[index])
+        return super().annotations(index) if known is None else known
+
 
 @dataclasses.dataclass(frozen=True)
 class PairedDataset(Dataset):
@@ -155,6 +159,16 @@ class PairedDataset(Dataset):
     def decode_target(self, features: dict[str, bytes], name: str) -> dict[str, Any]:
         """The parts of a sample beside its image, as make_sample takes them."""
         return {'label': read_mask(features['label'], name=name)}
+
+    def flaws(self, pair: Pair) -> list[str]:
+        """The objects of a readable pair that are left out of training, and why."""
+        del pair
+        return []
+
+    def decode_annotations(self, features: dict[str, bytes]) -> list[dict[str, Any]] | None:
+        """The objects of a record as COCO writes them; None: as the sample has them."""
+        del features
+        return None
 
     def side_files(self, roots: Roots) -> list[Path]:
         """Further files that decide what the records hold."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segjax import visualize_instances
 from segjax.config import RunOptions
 from segjax.data.check import Report, check
 from segjax.data.dataset import Roots
@@ -48,6 +49,8 @@ def run(experiment: Experiment, options: RunOptions) -> int:
             '--output=DIR.'
         ) from error
     screen.line()
+    if report.left_out:
+        screen.facts({'left out': _left_out(report)})
     screen.facts(
         {
             'problems': 'none',
@@ -111,6 +114,14 @@ def _complaint(report: Report, folder: Path) -> str:
     return '\n'.join([f'{what} not fit for training:', *listed])
 
 
+def _left_out(report: Report) -> str:
+    """The objects that are not learned, a line each."""
+    number = len(report.left_out)
+    listed = [f'{file}, {text}' for file, text in report.left_out[:MAX_LISTED]]
+    more = [f'and {number - MAX_LISTED} more; check_data.json names them'] * (number > MAX_LISTED)
+    return '\n'.join([f'of training, {number} objects:', *listed, *more])
+
+
 def _label(sample: Batch) -> np.ndarray:
     """The label of a sample; where data has none, void."""
     if sample.label is None:
@@ -131,6 +142,11 @@ def _draw_batch(experiment: Experiment, roots: Roots, path: Path) -> None:
         experiment.train.sample(source, seed=experiment.seed, number=number)
         for number in range(NUM_SAMPLES)
     ]
+    if samples[0].label is None and samples[0].instances is not None:
+        captions = [source.name(int(sample.image_id)) for sample in samples]
+        drawn = visualize_instances.sheet(samples, captions, class_names=info.class_names)
+        write_png(path, drawn)
+        return
     images = {path: [sample.image for sample in samples]}
     if samples[0].weight is not None:
         images[path.with_name('weights.png')] = [_gray(sample.weight) for sample in samples]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from launch import EXPERIMENTS, load_experiment
 from segjax import commandline
-from segjax.data import records
+from segjax.data import coco_json, records
 from segjax.data.dataset import Roots
 from segjax.data.datasets import coco_voc
 from segjax.data.images import read_image, read_mask
@@ -135,7 +135,7 @@ def read_coco(root, content: bytes) -> None:
     dataset, roots = coco_voc.CocoVoc(), Roots(root, root)
     for split in ('train', 'val'):
         (root / f'coco2017/annotations/instances_{split}2017.json').write_bytes(content)
-    coco_voc._parse.cache_clear()  # within one tick of the clock the file looks unchanged
+    coco_json.clear_cache()
     for pair in dataset.pairs('train', roots):
         assert pair.image.parent == root / 'coco2017/train2017'
         dataset.read_label(pair, roots)

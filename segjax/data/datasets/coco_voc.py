@@ -9,18 +9,14 @@ areas.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import functools
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from segjax.data.coco_json import Annotation, Picture, read_coco_file
 from segjax.data.dataset import Info, Roots, Source, color_map
 from segjax.data.datasets.voc import CLASSES, note_incomplete
-from segjax.data.images import MAX_PIXELS
 from segjax.data.pairs import Pair, PairedDataset
 from segjax.data.segmentations import draw_segmentation
 from segjax.types import IGNORE_LABEL, UserError
@@ -31,51 +27,22 @@ MIN_AREA = 1000  # pixels, of a training picture's objects together
 NUM_VAL = 5000  # pictures of val2017
 
 _SPLITS = ('train', 'val')
-_NOT_COCO = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
-class _Picture(NamedTuple):
-    file_name: str
-    size: tuple[int, int]  # height, width
-    objects: list[dict[str, Any]]  # the annotations of VOC's categories
-
-
-def _picture(image: dict[str, Any], objects: list[dict[str, Any]]) -> _Picture:
-    name, height, width = image['file_name'], image['height'], image['width']
-    if not isinstance(name, str) or Path(name).name != name or name in ('', '..'):
-        raise ValueError(f'file_name {name!r:.80} is no name of a file')
-    whole = type(height) is type(width) is int
-    if not (whole and min(height, width) > 0 and height * width <= MAX_PIXELS):
-        raise ValueError(f'{name}: {width!r:.20} x {height!r:.20} is no size of a picture')
-    return _Picture(name, (height, width), objects)
-
-
-@functools.lru_cache(maxsize=2)
-def _parse(path: Path, modified: int) -> dict[str, _Picture]:
-    """{image id: picture} of an annotation file; `modified` makes a changed file another one."""
-    del modified
-    try:
-        content = json.loads(path.read_bytes())
-        objects = collections.defaultdict(list)
-        for annotation in content['annotations']:
-            if annotation['category_id'] in CATEGORIES:
-                known = {name: annotation[name] for name in ('category_id', 'segmentation')}
-                known |= {'id': annotation.get('id'), 'area': float(annotation['area'])}
-                objects[annotation['image_id']].append(known)
-        pictures = {str(i['id']): _picture(i, objects[i['id']]) for i in content['images']}
-        if len(pictures) < len(content['images']):
-            raise ValueError('two pictures of one id')
-        if wrong := [name for name in pictures if (path / name).name != name]:
-            raise ValueError(f'{wrong[0]!r:.80} is no id')
-        return pictures
-    except _NOT_COCO as error:
-        raise UserError(
-            f"{path}: is not one of COCO's instances_*.json ({error!r}); unpack it again."
-        ) from error
+def _of_voc(annotations: Path, picture: Picture) -> list[Annotation]:
+    """The objects of VOC's categories. Raises UserError where one lacks area or outline."""
+    found = [o for o in picture.objects if o['category_id'] in CATEGORIES]
+    for o in found:
+        if not {'area', 'segmentation'} <= o.keys():
+            raise UserError(
+                f"{annotations}: is not one of COCO's instances_*.json (object {o.get('id')} has "
+                f'no area or no segmentation); unpack it again.'
+            )
+    return found
 
 
 def draw_label(
-    objects: list[dict[str, Any]], size: tuple[int, int], *, name: str = 'annotation'
+    objects: list[Annotation], size: tuple[int, int], *, name: str = 'annotation'
 ) -> np.ndarray:
     """The label `h w` uint8 of a picture's annotations: VOC's ids, IGNORE_LABEL where two meet.
 
@@ -142,8 +109,11 @@ class CocoVoc(PairedDataset):
         images = self.raw_folder(roots) / f'{split}2017'
         there = {p.name for p in images.iterdir()}
         pairs, missing = [], []
-        for name, picture in _parse(annotations, annotations.stat().st_mtime_ns).items():
-            if split == 'train' and sum(o['area'] for o in picture.objects) <= MIN_AREA:
+        for name, picture in read_coco_file(annotations).pictures.items():
+            if (
+                split == 'train'
+                and sum(o['area'] for o in _of_voc(annotations, picture)) <= MIN_AREA
+            ):
                 continue
             if picture.file_name not in there:
                 missing.append(picture.file_name)
@@ -160,8 +130,8 @@ class CocoVoc(PairedDataset):
         """`pair.mask` is the annotation file and, as if in a folder, the picture's id."""
         del roots
         annotations = pair.mask.parent
-        picture = _parse(annotations, annotations.stat().st_mtime_ns)[pair.mask.name]
-        return draw_label(picture.objects, picture.size, name=str(pair.mask))
+        picture = read_coco_file(annotations).pictures[pair.mask.name]
+        return draw_label(_of_voc(annotations, picture), picture.size, name=str(pair.mask))
 
     def source(self, split: str, roots: Roots) -> Source:
         source = super().source(split, roots)
