@@ -79,7 +79,7 @@ def sample(feature: np.ndarray) -> np.ndarray:
     return np.append(feature.reshape(-1)[places], np.float32(scale)).astype(np.float32)
 
 
-def _filled(model: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
+def filled(model: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """A model of torchvision with our weights, and the shapes of its state dict."""
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -89,7 +89,7 @@ def _filled(model: Any) -> tuple[Any, dict[str, tuple[int, ...]]]:
     return model.eval().double(), shapes  # double: so that rounding is ours alone
 
 
-def _apply(model: Any) -> Any:
+def run(model: Any) -> Any:
     """What the model makes of the picture."""
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -97,7 +97,7 @@ def _apply(model: Any) -> Any:
         return model(torch.from_numpy(picture()).permute(2, 0, 1)[None].double())
 
 
-def _map_of(output: Any) -> np.ndarray:
+def map_of(output: Any) -> np.ndarray:
     """`1 c h w` as `h w c`. A copy: the ReLU that may follow works in place."""
     return output[0].permute(1, 2, 0).contiguous().numpy().copy()
 
@@ -107,18 +107,18 @@ def _features(network: str) -> tuple[dict[str, tuple[int, ...]], dict[str, np.nd
     import torchvision  # pyright: ignore[reportMissingImports]
 
     options = {'aux_logits': True, 'init_weights': False} if network == 'googlenet' else {}
-    model, shapes = _filled(getattr(torchvision.models, network)(weights=None, **options))
+    model, shapes = filled(getattr(torchvision.models, network)(weights=None, **options))
     found: dict[str, np.ndarray] = {}
 
     def keep(name):
         def hook(module, inputs, output):
-            found.setdefault(name, sample(_map_of(output)))
+            found.setdefault(name, sample(map_of(output)))
 
         return hook
 
     for name, path in FEATURES[network].items():
         model.get_submodule(path).register_forward_hook(keep(name))
-    _apply(model)
+    run(model)
     return shapes, found
 
 
@@ -128,9 +128,9 @@ def _outputs(network: str) -> tuple[dict[str, tuple[int, ...]], dict[str, np.nda
 
     options = {'aux_loss': True} if 'aux' in SEGMENTATION[network] else {}
     build = getattr(segmentation, network)
-    model, shapes = _filled(build(weights=None, weights_backbone=None, **options))
-    outputs = _apply(model)
-    return shapes, {name: sample(_map_of(outputs[name])) for name in SEGMENTATION[network]}
+    model, shapes = filled(build(weights=None, weights_backbone=None, **options))
+    outputs = run(model)
+    return shapes, {name: sample(map_of(outputs[name])) for name in SEGMENTATION[network]}
 
 
 def main(path: str) -> None:

@@ -1,7 +1,7 @@
-"""Segmentation networks of torchvision: their outputs from their weights, and these to the bit.
+"""Networks of torchvision and smp: their outputs from their weights, and these to the bit.
 
-The numbers are the projects' own (`segjax/tools/torchvision_golden.py`), for weights that follow
-from names and shapes.
+The numbers are the projects' own (`segjax/tools/torchvision_golden.py`, `smp_golden.py`), for
+weights that follow from names and shapes.
 """
 
 import json
@@ -12,13 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segjax.models import LRASPP, DeepLabV3, FCNResNet
+from segjax.models import LRASPP, DeepLabV3, DeepLabV3Plus, FCNResNet
 from segjax.pretrained import convert, export_arrays
 from segjax.pretrained.convert import fit as fit_arrays
+from segjax.pretrained.layouts import layout_of
 from segjax.pretrained.safetensors_io import named_leaves
+from segjax.tools import smp_golden
 from segjax.tools import torchvision_golden as golden
 
 FILE = Path(__file__).with_name('torchvision_golden.npz')
+SMP_FILE = Path(__file__).with_name('smp_golden.npz')
 MODELS = {
     'fcn_resnet50': FCNResNet(21),
     'deeplabv3_resnet50': DeepLabV3(21, 'resnet50', 'torchvision', 8, aux=True),
@@ -33,9 +36,9 @@ KEYS = {
 }
 
 
-def shapes(network):
-    """Names and shapes of torchvision's state dict."""
-    with np.load(FILE) as file:
+def shapes(network, path=FILE):
+    """Names and shapes of the project's state dict."""
+    with np.load(path) as file:
         return {n: tuple(shape) for n, shape in json.loads(str(file[f'{network}/shapes'])).items()}
 
 
@@ -58,10 +61,35 @@ def test_outputs_equal_theirs(network):
     outputs = dict(zip(golden.SEGMENTATION[network], (found.logits, *found.aux), strict=True))
     with np.load(FILE) as file:
         for name, logits in outputs.items():
-            *expected, scale = file[f'{network}/{name}']
-            *values, root = golden.sample(np.asarray(logits[0]))
-            np.testing.assert_allclose(root, scale, rtol=1e-4)
-            np.testing.assert_allclose(values, expected, atol=1e-4 * scale)
+            check(logits, file[f'{network}/{name}'])
+
+
+def check(logits, golden_values):
+    *expected, scale = golden_values
+    *values, root = golden.sample(np.asarray(logits[0]))
+    np.testing.assert_allclose(root, scale, rtol=1e-4)
+    np.testing.assert_allclose(values, expected, atol=1e-4 * scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('encoder', smp_golden.ENCODERS)
+def test_outputs_equal_those_of_segmentation_models(encoder):
+    model = DeepLabV3Plus(smp_golden.CLASSES, encoder, 'smp')
+    variables = convert(model, golden.weights(shapes(encoder, SMP_FILE)), layout='smp', say=silent)
+    image = jnp.asarray(golden.picture())[None]
+    found = jax.jit(lambda v: model.apply(v, image, train=False))(variables)
+    with np.load(SMP_FILE) as file:
+        check(found.logits, file[f'{encoder}/out'])
+
+
+@pytest.mark.parametrize('encoder', smp_golden.ENCODERS)
+def test_every_array_of_segmentation_models_has_its_place_and_comes_back(encoder):
+    model = DeepLabV3Plus(smp_golden.CLASSES, encoder, 'smp')
+    arrays = {n: np.ones(s, np.float32) for n, s in shapes(encoder, SMP_FILE).items()}
+    assert layout_of(arrays) == 'smp'
+    back = export_arrays(model, convert(model, arrays, layout='smp', say=silent), layout='smp')
+    assert back.keys() == {n for n in arrays if not n.endswith('num_batches_tracked')}
+    assert all(back[name].shape == arrays[name].shape for name in back)
 
 
 @pytest.mark.parametrize('network', MODELS)
