@@ -1,6 +1,6 @@
 """Speed beside Torch on the CPU: ratios, time of JAX over time of Torch; below 1, JAX is faster.
 
-python -m segjax.tools.compare_torch                          everything, seven minutes
+python -m segjax.tools.compare_torch                          everything, several minutes
 python -m segjax.tools.compare_torch --nets=unet_64 --ops=    one network, no operation
 python -m segjax.tools.compare_torch --json=ratios.json       also to a file
 
@@ -64,6 +64,8 @@ def _row(name: str, found: dict[str, dict[str, float]]) -> str:
         for key, ratio in part.items()
         if key.startswith('vs_')
     ]
+    if found.keys() == {'inference'}:
+        ratios += ['-', '-']  # was not trained
     return f'| `{name}` | {" | ".join(ratios)} |'
 
 

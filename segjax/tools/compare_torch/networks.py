@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,12 +15,12 @@ import optax
 import torch  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
-from segjax.models import FCN, UNet, UNetPlusPlus
+from segjax.models import FCN, DeepLabV3Plus, UNet, UNetPlusPlus
 from segjax.optim import Constant, Sgd
 from segjax.tasks import Semantic
 from segjax.tools.compare_torch.agreement import difference, require
 from segjax.tools.compare_torch.race import race_against
-from segjax.tools.compare_torch.twins import fcn, unet, unetplusplus
+from segjax.tools.compare_torch.twins import deeplabv3plus, fcn, unet, unetplusplus
 from segjax.tools.compare_torch.weights import gradients, load, random_variables
 from segjax.train.state import state_from
 from segjax.train.step import make_train_step
@@ -36,16 +36,23 @@ class Network(NamedTuple):
     """A model, its twin, and what they are given.
 
     Attributes:
-      model: semantic, without dropout: the sides draw different numbers.
+      model: semantic.
       twin: makes the Torch module, `b c h w` to logits `b k h w`.
       num_classes: k.
       shape: of a batch of images, `b h w c`.
+      trains: False where there is dropout: the sides draw different numbers.
     """
 
     model: nn.Module
     twin: Callable[[], torch.nn.Module]
     num_classes: int
     shape: tuple[int, int, int, int] = (1, 256, 256, 3)
+    trains: bool = True
+
+
+def _deeplabv3plus(backbone: Literal['mobilenet_v2', 'resnet50', 'xception65']) -> Network:
+    twin = partial(deeplabv3plus.DeepLabV3Plus, 21, backbone)
+    return Network(DeepLabV3Plus(21, backbone), twin, 21, (1, 257, 257, 3), trains=False)
 
 
 NETWORKS = {
@@ -58,6 +65,9 @@ NETWORKS = {
         partial(unetplusplus.UNetPlusPlus, 2),
         2,
     ),
+    'deeplabv3plus_mobilenetv2': _deeplabv3plus('mobilenet_v2'),
+    'deeplabv3plus_resnet50': _deeplabv3plus('resnet50'),
+    'deeplabv3plus_xception65': _deeplabv3plus('xception65'),
 }
 
 
@@ -108,6 +118,8 @@ class TheirTraining:
 def compare_network(network: Network, *, say: Callable[[str], None]) -> dict[str, Any]:
     """Ratios `{'inference': {'vs_eager': r, 'vs_compile': r}, 'train': {...}}`, and milliseconds.
 
+    Of a network with dropout there is no 'train'.
+
     Raises:
       ValueError: the two sides compute different things.
     """
@@ -120,9 +132,10 @@ def compare_network(network: Network, *, say: Callable[[str], None]) -> dict[str
     twin = twin.to(memory_format=torch.channels_last)
     theirs = torch.from_numpy(image).permute(0, 3, 1, 2)  # channels last in memory
     found = {'inference': _race_inference(network, variables, twin, image, theirs, say)}
-    training = OurTraining(network, variables, Batch(image, label))
-    truth = torch.from_numpy(label).long()
-    found['train'] = _race_training(training, TheirTraining(twin, theirs, truth), variables, say)
+    if network.trains:
+        ours, truth = Batch(image, label), torch.from_numpy(label).long()
+        training = OurTraining(network, variables, ours), TheirTraining(twin, theirs, truth)
+        found['train'] = _race_training(*training, variables, say)
     torch.compiler.reset()
     gc.collect()
     return found
