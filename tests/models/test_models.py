@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,18 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from segjax.models import FCN, SegNet, UNet, UNetPlusPlus, UNetTransfer
+from segjax.models import (
+    FCN,
+    LRASPP,
+    DeepLab,
+    DeepLabV3,
+    DeepLabV3Plus,
+    FCNResNet,
+    SegNet,
+    UNet,
+    UNetPlusPlus,
+    UNetTransfer,
+)
 from segjax.types import SegmentationOutput
 
 
@@ -17,7 +29,7 @@ from segjax.types import SegmentationOutput
 class Case:
     """A narrow model, and sizes of input it takes."""
 
-    model: FCN | SegNet | UNet | UNetPlusPlus | UNetTransfer
+    model: Any
     size: tuple[int, int]
     other_size: tuple[int, int]
 
@@ -61,9 +73,24 @@ CASES |= {
 SLOW = {'segnet', 'unetpp-resnet18', 'vgg11', 'unet-resnet18'}  # to compile
 
 
-@pytest.fixture(params=CASES)
+# Too deep to compute with here: tests/pretrained compares their outputs with other projects'.
+DEEP = {
+    name: Case(model, size=(33, 49), other_size=(40, 32))
+    for name, model in (
+        ('deeplab', DeepLab(3, features=4, width=2)),
+        ('deeplabv3', DeepLabV3(3, 'resnet50', width=0.0625, features=4)),
+        ('deeplabv3-torchvision', DeepLabV3(3, 'resnet18', 'torchvision', 8, width=0.0625)),
+        ('deeplabv3plus', DeepLabV3Plus(3, 'xception41', width=0.0625, features=4)),
+        ('deeplabv3plus-smp', DeepLabV3Plus(3, 'mobilenet_v2', 'smp', width=0.25, features=4)),
+        ('fcn_resnet', FCNResNet(3, aux=False, width=4)),
+        ('lraspp', LRASPP(3)),
+    )
+}
+
+
+@pytest.fixture(params=CASES | DEEP)
 def case(request):
-    return CASES[request.param]
+    return (CASES | DEEP)[request.param]
 
 
 @pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES])
