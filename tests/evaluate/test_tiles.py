@@ -99,6 +99,20 @@ def test_memory_is_that_of_a_tile(model):
     assert large < memory(256, Inference()) / 2
 
 
+def test_memory_is_that_of_the_largest_pass():
+    variables = jax.eval_shape(lambda: draw(SAME, 16))
+
+    def memory(inference):
+        predict = lambda v: lambda x: Semantic().predict(SAME, v, x)
+        run = jax.jit(lambda v, x: predict_picture(SAME, predict(v), x, inference))
+        image = jax.ShapeDtypeStruct((1, 64, 64, 2), jnp.float32)
+        return run.lower(variables, image).compile().memory_analysis().temp_size_in_bytes
+
+    largest = memory(Inference(scales=(2.0,)))
+    four = memory(Inference(scales=(1.5, 2.0), flip=True))
+    assert four < 2 * largest  # side by side they would take three times as much
+
+
 def test_the_paper_s_tile_is_predicted_at_its_own_size():
     """388 pixels of output are no multiple of 16: tiles step by 384, to pool at the same places."""
     net = UNet(2)
@@ -239,6 +253,8 @@ def test_a_mirror_image_is_a_pass_of_its_own(filtered):
     found = predict_picture(FILTER, filtered, image, Inference(flip=True))
     expected = (filtered(image) + filtered(image[:, :, ::-1])[:, :, ::-1]) / 2
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    how = EvalPipeline(tile=(4, 6), overlap=0.25, scales=(0.5, 2.0), flip=True)
+    assert Inference.of(how) == Inference((4, 6), 0.25, 1, (0.5, 2.0), flip=True)
     one = predict_picture(FILTER, filtered, image, Inference.of(EvalPipeline()))
     np.testing.assert_array_equal(one, filtered(image))
 
