@@ -5,7 +5,8 @@
     found.label  # h w, class ids
     found.show()
 
-It needs the model/ folder of a run and nothing else: no data, no experiment file.
+It needs the model/ folder of a run and nothing else: no data, no experiment file. Networks that
+others published are known by name: `segjax.load('deeplabv3_resnet50')`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from segjax.data.images import read_image, with_channels
 from segjax.data.pipeline import EvalPipeline
 from segjax.evaluate import Inference, probabilities
 from segjax.evaluate.blocks import predict_in_blocks
+from segjax.known_networks import NETWORKS, ROUND_TO
 from segjax.pretrained.initial import load_weights
+from segjax.pretrained.table import KNOWN
 from segjax.tasks import Semantic
 from segjax.train.model_folder import find_model_folder, read_model_folder
 from segjax.types import Array, UserError
@@ -117,20 +120,19 @@ class Network:
     def probabilities(self, variables: dict[str, Any], image: Array, canvas: Size) -> Array:
         """Of the canvas `h w k`, from what `feed` gave."""
         mean, std = normalize.statistics(self.normalize, image.dtype, channels=self.channels)
-        how = self.pipeline
         found = probabilities(
             self.model,
             self.task,
             variables,
             ops.normalize(image[None], mean, std),
             canvas,
-            inference=Inference.of(how),
+            inference=Inference.of(self.pipeline),
         )
         return found[0]
 
     def without_rounding(self) -> Network:
         """The same for windows that are all of one size."""
-        pipeline = dataclasses.replace(self.pipeline, round_to=1)
+        pipeline = dataclasses.replace(self.pipeline, round_to=1, round_extra=0)
         return dataclasses.replace(self, pipeline=pipeline)
 
 
@@ -260,10 +262,22 @@ def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
     return jax.eval_shape(init, jax.random.key(0))
 
 
+def _load_known(name: str) -> tuple[Network, dict[str, Any], Info]:
+    model, info = NETWORKS[name]
+    pipeline = EvalPipeline(round_to=ROUND_TO)
+    network = Network(model, Semantic(), pipeline, KNOWN[name].preprocessing, channels=3)
+    return network, load_weights(name, abstract_variables(model, 3)), info
+
+
 def _load(source: File) -> tuple[Network, dict[str, Any], Info]:
+    if source in NETWORKS:
+        return _load_known(str(source))
     folder = find_model_folder(source)
     if folder is None:
-        raise UserError(f'{source}: no finished run, which is a directory with model/model.json.')
+        raise UserError(
+            f'{source}: neither a finished run, which is a directory with model/model.json, nor a '
+            f'network known by name: {", ".join(NETWORKS)}.'
+        )
     said = read_model_folder(folder)
     network = Network(said.model, said.task, said.pipeline, said.normalize, said.channels)
     expected = abstract_variables(said.model, said.channels)
@@ -275,10 +289,11 @@ def load(*sources: File) -> Predictor:
 
     Args:
       sources: run directories (`runs/unet_nuclei`, or `unet_nuclei` for short), their model/
-        folders or a file in one.
+        folders or a file in one; or networks of `known_networks.NETWORKS` by name, whose weights
+        are downloaded once.
 
     Raises:
-      UserError: there is no such run, it is damaged, or the runs have other classes.
+      UserError: there is no such run or network, it is damaged, or their classes differ.
     """
     if not sources:
         raise UserError('Which run? segjax.load(RUN) takes the directory of a finished training.')

@@ -34,9 +34,10 @@ ROOMS = {
     | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'processes', 'evaluate'}
     | {'config', 'files', 'optim', 'visualize', 'visualize_instances', 'pretrained'},
 }
-ROOMS['export'] = ROOMS['evaluate'] | {'pretrained'}
 ROOMS['ablation'] = ROOMS['train'] | {'train'}
-ROOMS['predictor'] = ROOMS['train'] | {'train'}
+ROOMS['known_networks'] = NETWORK | {'data'}
+ROOMS['predictor'] = ROOMS['train'] | {'train', 'known_networks'}
+ROOMS['export'] = {'types', 'ops', 'models', 'data', 'files', 'pretrained', 'predictor'}
 ROOMS['gallery'] = {'types', 'files', 'visualize', 'data', 'predictor'}
 ROOMS['modes'] = ROOMS['ablation'] | {'ablation', 'export', 'predictor', 'gallery'}
 ROOMS['commandline'] = ROOMS['modes'] | {'modes'}

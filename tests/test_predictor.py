@@ -17,7 +17,11 @@ from segjax.data import normalize
 from segjax.data.dataset import Info
 from segjax.data.pipeline import EvalPipeline
 from segjax.evaluate import blocks, probabilities
+from segjax.known_networks import NETWORKS
 from segjax.models import FCN
+from segjax.predictor import abstract_variables
+from segjax.pretrained import export_arrays, table
+from segjax.pretrained.safetensors_io import save_variables
 from segjax.tasks import Semantic
 from segjax.types import UserError
 from tests.model_folders import INFO, SAME, VALID, draw, picture, write_run
@@ -77,6 +81,7 @@ def test_what_is_no_picture_is_refused(tmp_path):
         {'scale': 0.5},
         {'tile': (16, 16)},
         {'orientations': 2},
+        {'scales': (0.5, 1.0), 'flip': True},
         {'stretch': (32, 32)},
         {'normalize': 'zscore'},
         {'channels': 1},
@@ -116,7 +121,7 @@ def test_a_picture_is_predicted_as_it_is_evaluated(tmp_path, changes):
         mean=mean,
         std=std,
         num_classes=3,
-        inference=Inference(pipeline.tile, pipeline.overlap, pipeline.orientations),
+        inference=Inference.of(pipeline),
         devices=jax.devices()[:1],
     )
     batches = pipeline.batches(One(), rows=1, fill=mean)
@@ -181,7 +186,7 @@ def test_a_run_is_found_by_its_folder_its_files_and_its_name(tmp_path, monkeypat
     places = ['mine', 'runs/mine', 'runs/mine/model', 'runs/mine/model/model.safetensors']
     for place in places:
         assert segjax.load(place).info == INFO
-    with pytest.raises(UserError, match='runs/yours: no finished run'):
+    with pytest.raises(UserError, match='runs/yours: neither a finished run'):
         segjax.load('runs/yours')
 
 
@@ -221,3 +226,27 @@ def test_fcn_takes_any_size(tmp_path):
     model = FCN(3, stride=32, widths=(2, 2, 2, 2, 2), fc_features=4)
     network = segjax.load(write_run(tmp_path, model))
     assert network.predict(picture((33, 41))).label.shape == (33, 41)
+
+
+def test_known_networks_have_weights_to_download():
+    """Whole networks; the parameters of one are counted as torchvision publishes them."""
+    for name, known in NETWORKS.items():
+        assert table.find(name).scope == 'whole'
+        assert known.model.num_classes == len(known.info.class_names) == len(known.info.palette)
+    params = abstract_variables(NETWORKS['lraspp_mobilenet_v3_large'].model, 3)['params']
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 3_221_538
+
+
+def test_a_network_known_by_name(tmp_path, monkeypatch):
+    """As if a file in the names of its publisher had been downloaded; narrower, to be quick."""
+    name, file = 'unet_carvana', tmp_path / 'file.safetensors'
+    model = dataclasses.replace(NETWORKS[name].model, widths=(2,) * 5)
+    variables = draw(model)
+    save_variables(file, export_arrays(model, variables, layout='milesial'))
+    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(model=model))
+    monkeypatch.setattr('segjax.pretrained.initial.fetch', lambda *_, **__: file)
+    found = segjax.load(name)
+    assert found.info.class_names == ('background', 'car')
+    assert found.networks[0].normalize == 'unit' and found.networks[0].channels == 3
+    same = lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    jax.tree.map(same, found.variables[0], variables)

@@ -15,7 +15,8 @@ class Input(NamedTuple):
     """A file that may be a picture."""
 
     path: Path
-    name: str  # of its results: the path below the folder that was named, without suffix
+    file: str  # the path below the folder that was named
+    name: str  # of its results: the same without suffix
 
 
 def _files(text: str) -> tuple[Path, list[Path]]:
@@ -60,10 +61,11 @@ def find_inputs(text: str, *, output: Path) -> list[Input]:
     Raises:
       UserError: there is no file.
     """
-    root, files = _files(text)
+    root, found = _files(text)
     output = output.resolve()
-    kept = sorted(file for file in files if output not in file.resolve().parents)
+    kept = sorted(file for file in found if output not in file.resolve().parents)
     if not kept:
         raise UserError(f'--input={text}: no file. It takes a folder, a file or a pattern.')
     relative = [file.relative_to(root) for file in kept]
-    return [Input(*pair) for pair in zip(kept, _names(relative), strict=True)]
+    files = [path.as_posix() for path in relative]
+    return [Input(*parts) for parts in zip(kept, files, _names(relative), strict=True)]

@@ -99,7 +99,8 @@ class Folder:
         if name in self._sheet:
             cell = _shrunk(found.image, _CELL)
             self._cells[name] = cell, resize_label(found.label, (cell.shape[0], cell.shape[1]))
-        return Entry(file, found.label.shape, found.shares, *small, full)
+        height, width = found.label.shape
+        return Entry(file, (height, width), found.shares, small[0], small[1], full)
 
     def _write_probabilities(self, name: str, found: np.ndarray) -> None:
         path = self.path / 'probabilities' / name

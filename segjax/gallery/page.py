@@ -15,6 +15,7 @@ from urllib.parse import quote
 from segjax.data.dataset import Info
 
 MAX_NAMED = 4  # classes whose share is written below a picture
+MAX_LISTED = 5  # files that were not read and are named without a click
 
 
 class Entry(NamedTuple):
@@ -33,7 +34,8 @@ _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #212126; background: #f4f4f6; margin: 0; }
 header, main, section { padding: 0 28px; }
 header { background: #fff; border-bottom: 1px solid #dedee3; padding: 18px 28px; }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 18px 0 6px; }
+h1 { font-size: 24px; margin: 0 0 4px; }
+summary { font-size: 17px; margin-top: 18px; cursor: pointer; }
 p { margin: 0 0 12px; color: #66666e; overflow-wrap: anywhere; }
 button { font: inherit; border: 1px solid #d0d0d6; border-radius: 14px; background: #fff;
          margin: 0 6px 6px 0; padding: 2px 12px; cursor: pointer; }
@@ -128,7 +130,10 @@ def page(
         f'<li><b>{html.escape(file)}</b>: {html.escape(reason)}</li>'
         for file, reason in unreadable.items()
     )
-    problems = f'<section><h2>Not read: {len(unreadable)}</h2><ul>{bad}</ul></section>'
+    problems = (
+        f'<section><details{" open" * (len(unreadable) <= MAX_LISTED)}><summary>Not read: '
+        f'{len(unreadable)}</summary><ul>{bad}</ul></details></section>'
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

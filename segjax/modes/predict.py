@@ -104,7 +104,9 @@ def find_predictor(experiment: Experiment | None, options: RunOptions) -> Predic
     weights = '' if options.weights == 'none' else options.weights
     if experiment is None:
         if not weights:
-            raise UserError('Which network? --exp=NAME for a run of it, or --weights=RUN.')
+            raise UserError(
+                'Which network? --exp=NAME for a run of it, or --weights=RUN, or a known name.'
+            )
         return load(*_sources(weights))
     if weights:
         return _of_weights(experiment, options)
@@ -148,7 +150,7 @@ def _predict_all(
             except UserError as error:
                 unreadable[str(item.path)] = str(error).removeprefix(f'{item.path}: ')
             else:
-                written.append(writers.submit(folder.add, item.name, str(item.path), found))
+                written.append(writers.submit(folder.add, item.name, item.file, found))
             while len(written) > num_threads or (written and done == len(inputs)):
                 entries.append(written.popleft().result())
             bar.show(done)
@@ -174,9 +176,9 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     opening.describe_devices(screen)
     if not options.input:
         raise UserError('Which pictures? --input=FOLDER, a file, or a pattern as "photos/*.jpg".')
+    predictor = find_predictor(experiment, options)
     output = output_folder(options, 'predict')
     inputs = find_inputs(options.input, output=output)
-    predictor = find_predictor(experiment, options)
     screen.facts({'network': repr(predictor), 'pictures': f'{len(inputs)} files'})
     names = [item.name for item in inputs]
     shown = frozenset(names[:: -(-len(names) // SHEET)])

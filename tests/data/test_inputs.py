@@ -36,6 +36,8 @@ def test_a_folder_means_all_below_it_and_keeps_stems(folder):
     }
     assert len(set(found.values())) == len(found)
     assert list(found) == sorted(found)
+    files = [item.file for item in find_inputs(str(folder), output=folder / 'out')]
+    assert files[-1] == 'sub/deep/b.v2.tif'
 
 
 def test_a_file_and_a_pattern(folder):
