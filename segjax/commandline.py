@@ -22,8 +22,17 @@ from segjax import config
 from segjax.config import Leaf, RunOptions
 from segjax.types import UserError
 
-NEED_A_RUN = ('eval', 'predict', 'report')  # modes of no use without the checkpoints of a run
-TAKE_RUNS = ('compare', 'report')  # modes of runs named by their directories; no --exp needed
+NEED_A_RUN = (
+    'eval',
+    'predict',
+    'report',
+    'export',
+)  # modes of no use without the checkpoints of a run
+TAKE_RUNS = (
+    'compare',
+    'report',
+    'export',
+)  # runs named by their directories do
 
 
 class Argument(NamedTuple):

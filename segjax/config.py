@@ -31,6 +31,7 @@ Mode = Literal[
     'benchmark',
     'compare',
     'report',
+    'export',
     'new',
     'doctor',
 ]
@@ -66,13 +67,14 @@ class RunOptions:
     """Which checkpoint to evaluate or predict with: best, latest or a step."""
     runs: tuple[str, ...] = ()
     """compare: the run directories to draw side by side, as in --runs=A,B,C or as words of their
-    own; report: one; eval: finished runs whose predictions are averaged."""
+    own; report: one; eval, export: finished runs whose predictions are averaged."""
     arms: tuple[str, ...] = ()
     """sweep: these arms alone, in this order; the first is the control. Empty: all."""
     from_runs: bool = False
     """sweep: draw table and plots again from what was measured; nothing is trained."""
     prune: int = 0
-    """eval: the network that pruning leaves of a U-Net++, 1 to 4 for L1 to L4. 0: the whole."""
+    """eval, export: the network that pruning leaves of a U-Net++, 1 to 4 for L1 to L4. 0: the
+    whole."""
     raw_dir: Path = dataclasses.field(
         default_factory=lambda: _folder('SEGJAX_RAW_DIR', CACHE / 'raw')
     )
@@ -103,6 +105,9 @@ class RunOptions:
     size HEIGHTxWIDTH; empty: the experiment's own."""
     probabilities: Literal['none', 'npz', 'png'] = 'none'
     """predict: also write the probability of each class, as 16-bit floats or 16-bit pictures."""
+    sizes: tuple[str, ...] = ()
+    """export: HEIGHTxWIDTH of the pictures, a program each. Empty: one program for any size, which
+    is compiled once for each size it meets."""
     output: str = ''
     """Where a mode writes its files. Empty: into the run directory."""
     compile: bool = False
@@ -136,6 +141,11 @@ class RunOptions:
         sized = self.input and self.mode != 'predict'
         if sized and not re.fullmatch(r'[1-9]\d*x[1-9]\d*', self.input):
             raise UserError(f'--input={self.input}: takes HEIGHTxWIDTH, as in --input=360x480.')
+        for size in self.sizes:
+            if not re.fullmatch(r'[1-9]\d*x[1-9]\d*', size):
+                raise UserError(
+                    f'--sizes={size}: takes HEIGHTxWIDTH, as in --sizes=512x512,96x128.'
+                )
 
     @property
     def input_size(self) -> tuple[int, int] | None:

@@ -76,8 +76,11 @@ def read_config(workdir: Path) -> RunConfig:
         ) from None
 
 
-def find_runs(words: Sequence[str]) -> list[Path]:
+def find_runs(words: Sequence[str], holding: str = 'config.json') -> list[Path]:
     """The directories that --runs names; a comma may part two names or belong to one.
+
+    Args:
+      holding: the file in them by which they are known.
 
     Raises UserError when there is none, or one that holds no run.
     """
@@ -90,9 +93,9 @@ def find_runs(words: Sequence[str]) -> list[Path]:
     while first < len(words):
         ends = range(len(words), first, -1)  # the longest name first: runs/NAME/stride=8,seed=1
         paths = {end: Path(','.join(words[first:end])).expanduser() for end in ends}
-        end = next((end for end, path in paths.items() if (path / 'config.json').is_file()), None)
+        end = next((end for end, path in paths.items() if (path / holding).is_file()), None)
         if end is None:
-            raise UserError(f'--runs: {paths[first + 1]} holds no run: it has no config.json.')
+            raise UserError(f'--runs: {paths[first + 1]} holds no run: it has no {holding}.')
         found.append(paths[end])
         first = end
     return found
