@@ -110,7 +110,7 @@ def test_memory_is_that_of_the_largest_pass():
 
     largest = memory(Inference(scales=(2.0,)))
     four = memory(Inference(scales=(1.5, 2.0), flip=True))
-    assert four < 2 * largest  # side by side they would take three times as much
+    assert four < 2 * largest  # side by side they would add up
 
 
 def test_the_paper_s_tile_is_predicted_at_its_own_size():
