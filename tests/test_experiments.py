@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from segjax import config
@@ -15,7 +14,6 @@ from segjax.layers.cost import layer_costs
 from segjax.train.experiment import Experiment
 from segjax.train.state import init_state
 from segjax.train.step import make_train_step
-from segjax.types import Batch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -40,11 +38,10 @@ def test_survives_config_json(experiment):
 
 def test_its_step_keeps_the_shapes_of_its_state(experiment):
     e = experiment
-    (h, w), b, c = e.train.crop, e.train.batch_size, e.dataset.channels
-    image = jax.ShapeDtypeStruct((b, h, w, c), jnp.uint8)
-    batch = Batch(image, label=jax.ShapeDtypeStruct((b, h, w), jnp.int32))
+    (h, w), c = e.train.crop, e.dataset.channels
+    batch = e.train.empty_batch(c)
     state = jax.eval_shape(
-        lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=0)
+        lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=batch.image, seed=0)
     )
     step = make_train_step(
         e.model,

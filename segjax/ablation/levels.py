@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from segjax.models import UNetPlusPlus
 from segjax.models.unetplusplus import prune
+from segjax.tasks import Semantic
 from segjax.train.job import Job
 from segjax.types import UserError
 
@@ -37,6 +38,8 @@ def at_depth(job: Job, variables: Variables, depth: int) -> tuple[Job, Variables
 def _num_supervised(job: Job) -> int:
     """How many heads are trained: 1, or all of them."""
     e = job.experiment
+    if not isinstance(e.task, Semantic):
+        return 1
     if e.task.supervision == 'given' and not e.task.aux_weights:
         return 1
     image = jnp.zeros(job.image_shape, jnp.float32)

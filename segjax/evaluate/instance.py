@@ -25,6 +25,7 @@ from segjax.evaluate.semantic import Evaluation
 from segjax.layers import DATA_AXIS
 from segjax.metrics.coco import CocoScores, evaluate_detections
 from segjax.sharding import Devices, ShardedJit
+from segjax.tasks import Instance
 from segjax.types import Array, Batch, Detections, Instances
 
 PASTED = 64 << 20  # most pixels of masks that are pasted at a time
@@ -202,7 +203,7 @@ class InstanceEvaluation:
     def __init__(
         self,
         model: nn.Module,
-        task: Any,
+        task: Instance,
         *,
         mean: tuple[float, ...],
         std: tuple[float, ...],

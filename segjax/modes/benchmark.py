@@ -38,7 +38,7 @@ from segjax.train.job import Job, make_job
 from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Pace, Screen, quantity
 from segjax.train.state import TrainState
-from segjax.types import Array, Batch
+from segjax.types import Array, Batch, Detections
 
 TIMED_S = 10.0  # each thing is measured for about this long
 RUNS = (10, 200)  # but at least and at most so many times
@@ -274,12 +274,14 @@ def _input_pipeline(job: Job) -> Found:
 
 
 def _inference(job: Job, screen: Screen, variables: dict, image: Array, *, macs: int) -> Found:
-    """The forward pass from raw pixels to classes, of a batch over all devices of `image`."""
+    """From raw pixels to classes, or detections, of a batch over all devices of `image`."""
     e = job.experiment
 
     @jax.jit
-    def classes(variables: dict, image: Array) -> Array:
+    def classes(variables: dict, image: Array) -> Array | Detections:
         found = e.task.predict(e.model, variables, ops.normalize(image, job.mean, job.std))
+        if isinstance(found, Detections):
+            return found
         return jnp.argmax(found, axis=-1).astype(jnp.int32)
 
     compiled, compilation = _compile(classes, variables, image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Screen, quantity
 from segjax.train.state import init_state, split_frozen
 from segjax.train.step import make_train_step
-from segjax.types import Batch, UserError
+from segjax.types import UserError
 
 
 def run(experiment: Experiment, options: RunOptions) -> int:
@@ -95,11 +96,9 @@ def _step_memory(experiment: Experiment, size: tuple[int, int]) -> dict[str, int
         std=std,
         accumulate=e.accumulate,
     )
-    b, (h, w) = e.train.batch_size, size
-    image = jax.ShapeDtypeStruct((b, h, w, e.dataset.channels), jnp.uint8)
-    batch = Batch(image, label=jax.ShapeDtypeStruct((b, h, w), jnp.int32))
+    batch = dataclasses.replace(e.train, crop=size).empty_batch(e.dataset.channels)
     state = jax.eval_shape(
-        lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=image, seed=0)
+        lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=batch.image, seed=0)
     )
     analysis = jax.jit(step, donate_argnums=0).lower(state, batch).compile().memory_analysis()
     if analysis is None:

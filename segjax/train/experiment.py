@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 
 from segjax.data.dataset import Dataset, Info
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
 from segjax.optim import Optimizer
-from segjax.tasks import Semantic
 from segjax.types import UserError
 
 
@@ -19,7 +19,7 @@ class Experiment:
 
     Attributes:
       model: the network.
-      task: loss, prediction and metrics.
+      task: loss, prediction and metrics: one of segjax.tasks.
       optimizer: with its learning-rate schedule.
       dataset: what the data is.
       train: how training is fed.
@@ -40,7 +40,7 @@ class Experiment:
     """
 
     model: nn.Module
-    task: Semantic
+    task: Any
     optimizer: Optimizer
     dataset: Dataset
     train: TrainPipeline

@@ -15,7 +15,6 @@ from jax import lax
 from segjax import ops
 from segjax.layers import by_running_averages
 from segjax.optim import Optimizer
-from segjax.tasks import Semantic
 from segjax.train.gradients import Scalars, Terms, accumulated_gradient, batch_gradient
 from segjax.train.state import TrainState, join, split_frozen
 from segjax.types import Array, Batch
@@ -25,7 +24,7 @@ StepFn = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 
 def make_train_step(
     model: nn.Module,
-    task: Semantic,
+    task: Any,
     optimizer: Optimizer,
     *,
     num_steps: int,
@@ -38,6 +37,7 @@ def make_train_step(
     """Bind everything that does not change; what comes back is pure and can be compiled anywhere.
 
     Args:
+      task: one of segjax.tasks.
       num_steps: length of the training, for the schedule.
       mean, std: normalisation of the image, in its own units.
       accumulate: number of microbatches from which the gradient of a batch is accumulated.

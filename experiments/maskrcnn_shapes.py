@@ -1,0 +1,51 @@
+"""A small Mask R-CNN on generated shapes, from scratch, sized for two CPU cores and half an hour.
+
+    python launch.py --exp=maskrcnn_shapes
+
+A ResNet-18 of a quarter of the width, an FPN and heads of 64 channels, on pictures of 128 pixels: the
+parts and rules are those of the large networks, anchors and samples are fewer. Batches are
+normalised, as nothing is pretrained.
+"""
+
+from segjax.data.datasets.shapes import Shapes
+from segjax.data.detection import DetectionEval, DetectionTrain
+from segjax.data.transforms import Flip
+from segjax.models.mask_rcnn import MaskRCNN
+from segjax.optim import AdamW, WarmupCosine
+from segjax.tasks import Instance
+from segjax.train.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """Objects of 24 to 80 pixels; 64 regions and 16 masks a picture are trained."""
+    return Experiment(
+        model=MaskRCNN(
+            num_classes=6,
+            backbone='resnet18',
+            backbone_width=16,
+            width=64,
+            fc_features=256,
+            norm='batch',
+            anchor_sizes=(12, 24, 48, 80, 128),
+            pre_nms_train=200,
+            pre_nms=100,
+            post_nms_train=200,
+            post_nms=100,
+            max_detections=20,
+            detection_candidates=256,
+        ),
+        task=Instance(anchors=64, rois=64),
+        optimizer=AdamW(
+            learning_rate=1e-3,
+            schedule=WarmupCosine(warmup=0.1),
+            weight_decay=1e-2,
+            clip_norm=10.0,
+        ),
+        dataset=Shapes(num_val=128),
+        train=DetectionTrain(
+            batch_size=8, crop=(128, 128), transforms=(Flip(),), instances=8, mask_size=56
+        ),
+        eval=DetectionEval(batch_size=8, instances=8, mask_size=56),
+        num_steps=1200,
+        eval_every=400,
+    )
