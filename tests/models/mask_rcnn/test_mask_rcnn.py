@@ -1,0 +1,170 @@
+"""The network as a whole: canvases, variants, types; and by hand what is chosen of its answers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from segjax.models import FasterRCNN, MaskRCNN
+from segjax.models.mask_rcnn.box_head import select_detections
+from segjax.models.mask_rcnn.mask_head import mask_probabilities
+from segjax.models.mask_rcnn.rpn import Levels, select_proposals
+from segjax.tools import detection_golden as golden
+from segjax.types import Detections
+
+SMALL = {'backbone': 'resnet18', 'backbone_width': 4, 'width': 8, 'fc_features': 8}
+
+
+def test_an_image_gives_the_same_detections_in_any_canvas_and_batch(narrow, stages, detect):
+    """Beside another picture, in a larger canvas full of other numbers: as torchvision alone."""
+    model, variables = narrow('mask1')
+    picture, expected = golden.picture(), stages('mask1')
+    canvas = np.full((2, 160, 192, 3), 7, np.float32)
+    canvas[0, :160, :100] = 0.5
+    canvas[1, : picture.shape[0], : picture.shape[1]] = picture
+    sizes = jnp.asarray([[160, 100], picture.shape[:2]], jnp.int32)
+    _, found = detect(model, variables, jnp.asarray(canvas), sizes)
+    found = jax.tree.map(lambda x: np.asarray(x)[1], found)
+    assert found.valid.all()
+    np.testing.assert_array_equal(found.classes, expected['labels'])
+    np.testing.assert_allclose(found.boxes, expected['boxes'], atol=2e-4)
+    np.testing.assert_allclose(found.scores, expected['scores'], atol=1e-5)
+
+
+VARIANTS = {
+    'fpn': ({}, 28),
+    'c4': ({'trunk': 'c4'}, 14),
+    'c5': ({'trunk': 'c5'}, 28),
+    'mlp': ({'mask_head': 'mlp', 'mask_loss': 'softmax'}, 28),
+    'agnostic': ({'class_agnostic_mask': True, 'mask_loss': 'softmax'}, 28),
+    'detectron2': ({'flavor': 'detectron2', 'class_agnostic_mask': True}, 28),
+    'second': ({'version': 2}, 28),
+    'bfloat16': ({'dtype': 'bfloat16'}, 28),
+    'boxes': ({'with_mask': False}, 0),
+}
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_every_variant_detects(name):
+    fields, side = VARIANTS[name]
+    model = MaskRCNN(3, **SMALL, pre_nms=10, post_nms=8, max_detections=5, **fields)
+    image = jax.ShapeDtypeStruct((2, 64, 50, 3), jnp.float32)
+    init = lambda image: model.init_with_output(jax.random.key(0), image, train=False)
+    found, variables = jax.eval_shape(init, image)
+    shapes = {
+        'boxes': ((2, 5, 4), jnp.float32),
+        'scores': ((2, 5), jnp.float32),
+        'classes': ((2, 5), jnp.int32),
+        'masks': ((2, 5, side, side), jnp.float32),
+        'valid': ((2, 5), jnp.bool_),
+        'dropped': ((2,), jnp.int32),
+    }
+    if not side:
+        assert found.masks is None
+        del shapes['masks']
+    assert {n: (getattr(found, n).shape, getattr(found, n).dtype) for n in shapes} == shapes
+    assert ('frozen' in variables) == (name != 'second')
+
+
+@pytest.mark.parametrize(
+    'model, parameters',
+    [
+        (MaskRCNN(91, backbone='resnet101'), 63_341_297),
+        (FasterRCNN(81, flavor='detectron2'), 41_699_936),
+        (MaskRCNN(91, norm='batch'), 44_454_513),
+    ],
+)
+def test_other_published_sizes(model, parameters):
+    """Torchvision's over ResNet-50 are in test_torchvision.py."""
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    init = lambda image: model.init(jax.random.key(0), image, train=False)['params']
+    assert sum(x.size for x in jax.tree.leaves(jax.eval_shape(init, image))) == parameters
+
+
+def test_proposals_by_hand():
+    """Of each level the best that do not overlap, of all levels the best; none outside."""
+    at = lambda *corner: [*corner, corner[0] + 10, corner[1] + 10]
+    fine = Levels(
+        logits=jnp.asarray([1.0, 3.0, 2.0, 9.0]),
+        codes=jnp.zeros((4, 4)),
+        anchors=jnp.asarray([at(0, 0), at(20, 20), at(21, 20), at(40, 40)], jnp.float32),
+        inside=jnp.asarray([True, True, True, False]),
+    )
+    coarse = Levels(
+        logits=jnp.asarray([2.5, 0.5, 4.0]),
+        codes=jnp.zeros((3, 4)),
+        anchors=jnp.asarray([at(20, 20), at(28, 28), at(30, 0)], jnp.float32),
+        inside=jnp.ones(3, bool),
+    )
+    for flavor in ('torchvision', 'detectron2'):
+        found = select_proposals(
+            (fine, coarse),
+            jnp.asarray([30, 30], jnp.int32),
+            candidates=3,
+            outputs=4,
+            threshold=0.7,
+            flavor=flavor,
+        )
+        # at(30, 0) is empty once it is clipped, at(40, 40) is of no cell of the picture, and
+        # at(21, 20) overlaps at(20, 20) of its level by 9 of 11.
+        assert found.boxes.tolist() == [at(20, 20), at(20, 20), at(0, 0), [28, 28, 30, 30]]
+        assert found.logits.tolist() == [3.0, 2.5, 1.0, 0.5]
+        assert found.valid.all()
+
+
+def test_detections_by_hand():
+    """Suppressed within a class alone; what a capacity has no room for is counted."""
+    log = lambda *p: [float(np.log(x)) for x in p]
+    logits = jnp.asarray([log(0.1, 0.5, 0.4), log(0.35, 0.6, 0.05), log(0.97, 0.01, 0.02)])
+    rois = jnp.asarray([[0, 0, 10, 10], [0, 0, 10, 9], [5, 5, 9, 9]], jnp.float32)
+
+    def select(valid=(True, True, True), candidates=9):
+        return select_detections(
+            logits,
+            jnp.zeros((3, 2, 4)),
+            rois,
+            jnp.asarray(valid),
+            jnp.asarray([8, 20], jnp.int32),
+            score_threshold=0.051,
+            nms_threshold=0.5,
+            candidates=candidates,
+            max_detections=4,
+            flavor='torchvision',
+        )
+
+    found = select()
+    assert found.valid.tolist() == [True, True, False, False]
+    assert found.classes.tolist() == [1, 2, 0, 0]
+    np.testing.assert_allclose(found.scores, [0.6, 0.4, 0, 0], rtol=1e-6)
+    # the code of a box without steps is the box, clipped to 8 rows
+    assert found.boxes.tolist()[:2] == [[0, 0, 10, 8], [0, 0, 10, 8]]
+    assert found.dropped == 0
+    assert select(candidates=2).dropped == 1
+    np.testing.assert_allclose(select((True, False, True)).scores, [0.5, 0.4, 0, 0], rtol=1e-6)
+
+
+def test_no_detection_is_no_box():
+    found = select_detections(
+        jnp.asarray([[9.0, 0.0]]),
+        jnp.zeros((1, 1, 4)),
+        jnp.ones((1, 4)),
+        jnp.ones(1, bool),
+        jnp.asarray([8, 8], jnp.int32),
+        score_threshold=0.05,
+        nms_threshold=0.5,
+        candidates=9,
+        max_detections=2,
+        flavor='detectron2',
+    )
+    found = Detections(found.boxes, found.scores, found.classes, None, found.valid)
+    assert not any(np.any(part) for part in found if part is not None)
+
+
+def test_masks_that_compete_and_masks_that_do_not():
+    logits = jnp.log(jnp.asarray([1.0, 2.0, 5.0])).reshape(1, 1, 1, 3)
+    of = lambda logits, loss, agnostic: mask_probabilities(
+        logits, jnp.asarray([2]), loss, agnostic
+    ).item()
+    np.testing.assert_allclose(of(logits, 'softmax', False), 5 / 8, rtol=1e-6)
+    np.testing.assert_allclose(of(logits[..., :2], 'softmax', True), 2 / 3, rtol=1e-6)
+    np.testing.assert_allclose(of(logits[..., 2:], 'sigmoid', False), 5 / 6, rtol=1e-6)
