@@ -19,6 +19,7 @@ from segjax.ops.pyramid import pyramid_level
 from segjax.ops.receptive_field import ReceptiveField, Window, receptive_field
 from segjax.ops.resize import bilinear_kernel, resize_bilinear
 from segjax.ops.roi_align import pyramid_roi_align, roi_align
+from segjax.ops.roi_pool import roi_pool, roi_warp
 from segjax.ops.sampling import Sample, sample_balanced
 from segjax.ops.separable import depthwise_conv, separable_conv, separable_cost
 from segjax.ops.unpool import bed_of_nails, max_pool_with_indices, max_unpool, nearest_unpool
@@ -66,6 +67,8 @@ __all__ = [
     'receptive_field',
     'resize_bilinear',
     'roi_align',
+    'roi_pool',
+    'roi_warp',
     'sample_balanced',
     'separable_conv',
     'separable_cost',

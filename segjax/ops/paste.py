@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from segjax.ops.roi_sampling import neighbour_weights
+
 Flavor = Literal['torchvision', 'detectron2']
 
 
@@ -66,7 +68,7 @@ def _torchvision_matrix(
     place = pixel - first[:, None]
     source = (place + 0.5) * ((side + 2) / length)[:, None] - 0.5
     inside = (place >= 0) & (pixel <= last[:, None])
-    weights = _neighbours(jnp.clip(source, 0, side + 1), side + 2)
+    weights = neighbour_weights(jnp.clip(source, 0, side + 1), side + 2)
     return jnp.where(inside[..., None], weights, 0)[..., 1:-1]  # the border is zeros
 
 
@@ -77,10 +79,4 @@ def _detectron2_matrix(
     middle = jnp.arange(pixels, dtype=jnp.float32)[None] + 0.5
     length = jnp.where(high > low, high - low, jnp.inf)[:, None]  # nothing of an empty box
     source = (middle - low[:, None]) / length * side - 0.5
-    return jnp.where((high > low)[:, None, None], _neighbours(source, side), 0)
-
-
-def _neighbours(source: Float[Array, 'n p'], cells: int) -> Float[Array, 'n p m']:
-    """`max(0, 1 - |source - cell|)`: zeros further than a cell away."""
-    cell = jnp.arange(cells, dtype=jnp.float32).reshape(1, 1, cells)
-    return jnp.maximum(1 - jnp.abs(source[..., None] - cell), 0)
+    return jnp.where((high > low)[:, None, None], neighbour_weights(source, side), 0)

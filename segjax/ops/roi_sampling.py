@@ -86,6 +86,11 @@ def dense_weights(extent: Span, grid: Grid, cells: int) -> Float[Array, 'r p n']
     return jnp.sum(jnp.where(inside & counted, jnp.maximum(1 - apart, 0), 0), axis=-1) / number
 
 
+def neighbour_weights(position: Float[Array, 'r p'], cells: int) -> Float[Array, 'r p n']:
+    """`max(0, 1 - |position - cell|)`: linear interpolation, zeros further than a cell away."""
+    return jnp.maximum(1 - jnp.abs(position[..., None] - _column(cells)[..., 0]), 0)
+
+
 def _settle(position: Array, last: Array) -> tuple[Array, Array]:
     """Which samples count, and all of them moved into the map.
 
