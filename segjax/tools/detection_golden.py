@@ -4,9 +4,9 @@
 
 needs torch and torchvision with its kernels. The networks are narrow: `FIELDS` says how. Weights
 are not stored: they follow from each array's name and shape by `torchvision_golden.weights`. Of
-each network the file holds a sample of p2 to p5 and of the RPN's logits, all
-proposals, and all detections with a sample of their masks; of the full-sized ones the names and
-shapes of the state dict.
+each network the file holds a sample of p2 to p5 and of the RPN's logits, all proposals, and all
+detections with a sample of their masks; of one the losses in training, with the anchors and regions
+that were sampled; of the full-sized ones the names and shapes of the state dict.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from segjax.tools.torchvision_golden import sample, weights
 SIZE = (90, 120)  # of the picture; torchvision pads it to 96 x 128
 CLASSES, WIDTH, FPN_WIDTH, FC = 5, 8, 16, 32
 ANCHORS = (8, 16, 32, 64, 128)
-PRE_NMS, POST_NMS, DETECTIONS = 120, 80, 30
+PRE_NMS, POST_NMS, DETECTIONS, REGIONS = 120, 80, 30, 32
 
 # of segjax.models, for the networks in the file
 FIELDS: dict[str, Any] = {
@@ -48,6 +48,17 @@ FULL = {
 def picture() -> np.ndarray:
     """The picture that all networks see: `h w 3` float32, roughly normalised."""
     return np.random.default_rng(0).normal(size=(*SIZE, 3)).astype(np.float32)
+
+
+def objects() -> dict[str, np.ndarray]:
+    """Three ellipses on the picture: boxes `3 4`, labels `3` and masks `3 h w`."""
+    boxes = np.array([[10, 12, 40, 50], [50, 20, 110, 80], [5, 60, 30, 85]], np.float32)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    places = zip(centre, half, strict=True)
+    masks = [((x - c[0]) / r[0]) ** 2 + ((y - c[1]) / r[1]) ** 2 <= 1 for c, r in places]
+    labels = np.array([1, 3, 4])
+    return {'boxes': boxes, 'labels': labels, 'masks': np.array(masks, np.uint8)}
 
 
 def _backbone(norm: Any, fpn_norm: Any) -> Any:
@@ -98,6 +109,7 @@ def _network(name: str) -> Any:
         'rpn_head': rpn.RPNHead(FPN_WIDTH, 3, conv_depth=2 if second else 1),
         'rpn_pre_nms_top_n_test': PRE_NMS,
         'rpn_post_nms_top_n_test': POST_NMS,
+        'box_batch_size_per_image': REGIONS,
         'box_detections_per_img': DETECTIONS,
         'min_size': min(SIZE),
         'max_size': max(SIZE),
@@ -111,14 +123,54 @@ def _network(name: str) -> Any:
     return kind(_backbone(norm, heads_norm), **options)
 
 
+def _with_weights(name: str) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """A narrow detector, and the shapes of its state dict."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    network = _network(name)
+    shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    arrays = {key: torch.from_numpy(array) for key, array in weights(shapes).items()}
+    network.load_state_dict(arrays)
+    return network, shapes
+
+
+def _losses(name: str) -> dict[str, np.ndarray]:
+    """The losses of a narrow detector for the picture with its objects, and what was sampled."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    network, _ = _with_weights(name)
+    network.train()
+    found: dict[str, np.ndarray] = {}
+    sample_anchors = network.rpn.fg_bg_sampler
+    choose_regions = network.roi_heads.select_training_samples
+
+    def keep_anchors(labels: Any) -> Any:
+        masks = sample_anchors(labels)
+        for key, (mask,) in zip(('foreground', 'background'), masks, strict=True):
+            found[key] = torch.where(mask)[0].numpy().astype(np.int32)
+        return masks
+
+    def keep_regions(*args: Any) -> Any:
+        chosen = choose_regions(*args)
+        (rois,), (matched,), (labels,), _ = chosen
+        found.update(rois=rois.numpy(), matched=matched.numpy(), classes=labels.numpy())
+        return chosen
+
+    network.rpn.fg_bg_sampler = keep_anchors
+    network.roi_heads.select_training_samples = keep_regions
+    torch.manual_seed(0)
+    target = {key: torch.from_numpy(array) for key, array in objects().items()}
+    with torch.no_grad():
+        losses = network([torch.from_numpy(picture()).permute(2, 0, 1)], [target])
+    return found | {key: value.numpy() for key, value in losses.items()}
+
+
 def _stages(name: str) -> dict[str, np.ndarray]:
     """What a narrow detector makes of the picture."""
     import torch  # pyright: ignore[reportMissingImports]
 
-    network = _network(name).eval()
-    shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    arrays = {key: torch.from_numpy(array) for key, array in weights(shapes).items()}
-    network.load_state_dict(arrays)
+    network, shapes = _with_weights(name)
+    network.eval()
     found: dict[str, np.ndarray] = {'shapes': np.array(json.dumps(shapes))}
     to_rows = lambda tensor: tensor[0].permute(1, 2, 0).contiguous().numpy().copy()
 
@@ -159,6 +211,7 @@ def main(path: str) -> None:
         content[f'{name}/full'] = np.array(json.dumps(shapes))
     for name in NARROW:
         content |= {f'{name}/{key}': values for key, values in _stages(name).items()}
+    content |= {f'losses/{key}': values for key, values in _losses('mask1').items()}
     np.savez_compressed(path, **content)
 
 

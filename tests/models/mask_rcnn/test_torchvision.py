@@ -10,10 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segjax import ops
 from segjax.models import FasterRCNN, MaskRCNN
 from segjax.pretrained import convert, export_arrays, layouts
+from segjax.tasks.instance import (
+    Anchors,
+    Objects,
+    Regions,
+    head_terms,
+    mask_targets,
+    mask_terms,
+    rpn_terms,
+)
 from segjax.tools import detection_golden as golden
 from segjax.tools.torchvision_golden import sample
+from segjax.types import Instances
 
 FULL = {
     'mask1': (MaskRCNN(91), 307, 44_401_393),
@@ -53,6 +64,57 @@ def test_every_stage_equals_torchvisions(name, narrow, stages, detect):
     if name.startswith('mask'):
         masks = np.stack([sample(mask) for mask in detections.masks[0]])
         np.testing.assert_allclose(masks, expected['masks'][order], atol=1e-5)
+
+
+def test_losses_equal_torchvisions_of_the_same_samples(narrow, stages):
+    """Its sampled anchors and regions are given; what they are to find we match ourselves."""
+    model, variables = narrow('mask1')
+    given, known = stages('losses'), golden.objects()
+    boxes, valid = jnp.asarray(known['boxes']), jnp.ones(3, bool)
+    objects = Objects(boxes, jnp.asarray(known['labels'], jnp.int32), valid)
+    masks = jnp.asarray(known['masks'])
+    instances = Instances(boxes, objects.classes, masks, jnp.zeros(3, bool), valid)
+    index = np.concatenate([given['foreground'], given['background']])
+    of_object = jnp.asarray(given['matched'], jnp.int32)
+    classes, rois = jnp.asarray(given['classes'], jnp.int32), jnp.asarray(given['rois'])
+    regions = Regions(rois, classes, jnp.ones(len(rois), bool), of_object)
+
+    @jax.jit
+    def compute(variables, image):
+        first = model.apply(variables, image, train=True, method='proposals')
+        rpn = jax.tree.map(lambda x: x[0], first.rpn)
+        iou = ops.pairwise_iou(boxes, rpn.anchors)
+        matches = ops.match(iou, valid, foreground=0.7, background=0.3, low_quality=True)
+        anchors = Anchors(
+            index=jnp.asarray(index),
+            foreground=jnp.arange(len(index)) < len(given['foreground']),
+            sampled=jnp.ones(len(index), bool),
+            boxes=boxes[matches.index[index]],
+        )
+        heads = model.apply(
+            variables, first.features, rois[None], classes[None], train=True, method='heads'
+        )
+        heads = jax.tree.map(lambda x: x[0], heads)
+        target = mask_targets(
+            instances, regions, slots=len(rois), side=28, whole=True, flavor='torchvision'
+        )
+        terms = rpn_terms(rpn, anchors, flavor='torchvision', size=256)
+        terms |= head_terms(heads, regions, objects, flavor='torchvision')
+        terms |= mask_terms(heads.masks, target, classes, agnostic=False)
+        return matches, {name: s / c for name, (s, c) in terms.items()}
+
+    matches, losses = compute(variables, jnp.asarray(golden.picture())[None])
+    assert matches.foreground[given['foreground']].all()
+    assert matches.background[given['background']].all()
+    names = {
+        'rpn_class': 'loss_objectness',
+        'rpn_box': 'loss_rpn_box_reg',
+        'class': 'loss_classifier',
+        'box': 'loss_box_reg',
+        'mask': 'loss_mask',
+    }
+    expected = {ours: given[theirs] for ours, theirs in names.items()}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), losses, expected)
 
 
 @pytest.fixture(scope='module')
