@@ -12,6 +12,11 @@ the known cause of nuclei figures that nobody could reproduce. The published net
 --widths=32,64,128,256,512 --norm=none --model.dropout=0.5 --learning_rate=3e-4, for an accelerator;
 it was not run here.
 
+Val (24 of 100 pictures, the split of unet_nuclei) after 800 steps, seed 0, in 22 min on 2 cores of
+an AMD EPYC that much other work shared (Python 3.11.7, jax 0.10.2): IoU of the nuclei, mean of the
+pictures, .751 (fluorescence .790, stained .604; Otsu's threshold .712, .756, .543), of all pixels
+together .746; objects by watershed: AP .359 over IoU .5:.95, AP50 .572, AJI .601.
+
 sweep() has the arms of the paper's question, whether deep supervision helps: U-Net, a U-Net that is
 wider by the same share as the paper's (35 for 32), U-Net++ without deep supervision and with the
 four weightings of its heads, and the networks that pruning leaves, L1 to L3, trained by themselves.
@@ -43,14 +48,14 @@ def experiment() -> Experiment:
         optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
         dataset=Nuclei(normalize='zscore'),
         train=TrainPipeline(
-            batch_size=16,
+            batch_size=8,
             crop=(96, 96),
             max_class_share=0.98,
-            transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
+            transforms=(ScaleJitter(0.5, 1.5), Turn(), Flip(), ColorJitter(0.4, 0.4, 0.4)),
         ),
         eval=EvalPipeline(batch_size=8, round_to=64),
-        num_steps=500,
-        eval_every=250,
+        num_steps=800,
+        eval_every=400,
     )
 
 
