@@ -2,8 +2,8 @@
 
     python launch.py --exp=maskrcnn_shapes
 
-A ResNet-18 of a quarter of the width, an FPN and heads of 64 channels, on pictures of 128 pixels: the
-parts and rules are those of the large networks, anchors and samples are fewer. Batches are
+A ResNet-18 of a quarter of the width, an FPN and heads of 64 channels, on pictures of 128 pixels:
+the parts and rules are those of the large networks, anchors and samples are fewer. Batches are
 normalised, as nothing is pretrained.
 """
 

@@ -62,9 +62,9 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def mask_iou(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
     """IoU of masks, `n m`."""
-    flat = [np.reshape(masks, (len(masks), -1)).astype(np.float32) for masks in (a, b)]
     if not (len(a) and len(b)):
         return np.zeros((len(a), len(b)))
+    flat = [np.reshape(masks, (len(masks), -1)).astype(np.float32) for masks in (a, b)]
     both = flat[0] @ flat[1].T
     return both / np.maximum(flat[0].sum(1)[:, None] + flat[1].sum(1) - both, 1)
 

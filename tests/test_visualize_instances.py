@@ -1,0 +1,98 @@
+"""Pictures of objects: overlaps by hand, who finds whom, what is drawn where."""
+
+import numpy as np
+
+from segjax import visualize_instances as show
+from segjax.data.datasets.shapes import Shapes
+from segjax.data.detection import DetectionTrain
+from segjax.evaluate.instance import Found, InstanceSample
+from segjax.types import Instances
+
+NAMES = ('background', 'disc', 'square')
+
+
+def known(*boxes, classes=None, crowd=None):
+    n = len(boxes)
+    shape = lambda box: (box[3] - box[1], box[2] - box[0])
+    return Instances(
+        boxes=np.array(boxes, np.float32).reshape(n, 4),
+        classes=np.array(classes or [1] * n, np.int32),
+        masks=tuple(np.ones(shape(box), np.uint8) for box in boxes),
+        crowd=np.array(crowd or [False] * n, bool),
+        valid=np.ones(n, bool),
+    )
+
+
+def found(*boxes, classes=None, scores=None, size=(20, 30), masks=True):
+    from segjax.data.segmentations import encode_mask
+
+    n, runs = len(boxes), []
+    for left, top, right, bottom in boxes:
+        mask = np.ones((bottom - top, right - left), np.uint8)
+        runs.append(encode_mask(mask, (left, top), size))
+    return Found(
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.array(scores or [0.9] * n, np.float32),
+        np.array(classes or [1] * n, np.int32),
+        tuple(runs) if masks else None,
+    )
+
+
+def test_overlaps_by_hand():
+    a, b = np.array([[0.0, 0, 4, 4]]), np.array([[2.0, 0, 6, 4], [0, 0, 4, 2], [9, 9, 9, 9]])
+    np.testing.assert_allclose(show.box_iou(a, b), [[8 / 24, 0.5, 0]])
+    masks = [np.zeros((4, 6), bool) for _ in range(2)]
+    masks[0][:, :4], masks[1][:, 2:] = True, True
+    np.testing.assert_allclose(show.mask_iou(masks, masks), [[1, 1 / 3], [1 / 3, 1]])
+    assert show.mask_iou([], masks).shape == (0, 2)
+
+
+def test_an_object_is_found_once():
+    iou = np.array([[0.9, 0.8, 0.3], [0.2, 0.6, 0.0]])
+    assert show.match(iou, 0.5) == [0, 1, -1]
+    assert show.match(iou[:1], 0.5) == [0, -1, -1]
+    assert show.match(iou[:0], 0.5) == [-1, -1, -1]
+
+
+def test_differences_by_hand():
+    """One found, one of another class, one missed, a crowd that nobody looks for."""
+    truth = known((0, 0, 10, 10), (15, 0, 25, 10), (0, 12, 6, 18), (20, 12, 28, 18),
+                  classes=[1, 2, 1, 1], crowd=[False, False, False, True])  # fmt: skip
+    guesses = found((0, 0, 10, 8), (15, 0, 25, 10), (0, 0, 3, 3), scores=[0.95, 0.8, 0.4])
+    compared = show.differences(truth, guesses, (20, 30))
+    assert (compared.there, compared.found, compared.matched) == (3, 2, 1)
+    assert list(compared.drawn.texts) == ['', 'missed', 'missed', '0.95 / 0.80', '0.80 / 0.00']
+    boxes_alone = found((0, 0, 10, 8), masks=False)
+    assert show.differences(truth, boxes_alone, (20, 30)).matched == 1
+
+
+def test_masks_colour_what_they_cover():
+    image = np.full((20, 30, 3), 255, np.uint8)
+    drawn = show.draw(image, show.known_objects(known((10, 12, 20, 18)), (20, 30), NAMES))
+    scale = drawn.shape[0] // 20
+    assert drawn.shape == (20 * scale, 30 * scale, 3)
+    inside, outside = drawn[15 * scale, 15 * scale], drawn[18 * scale + 4, 25 * scale]
+    assert inside.tolist() != [255] * 3 and outside.tolist() == [255] * 3
+    np.testing.assert_array_equal(drawn[18 * scale - 1, 15 * scale], show.COLORS[0])
+
+
+def test_a_panel_has_four_columns_and_takes_pictures_without_objects():
+    image = np.zeros((20, 30, 3), np.uint8)
+    samples = [
+        InstanceSample(image, known((0, 0, 10, 10)), found((0, 0, 10, 9)), 0),
+        InstanceSample(image, known(), found(), 1),
+    ]
+    picture = show.panel(samples, ['a', 'b'], class_names=NAMES, palette=())
+    shown = show.draw(image, show.Drawn(np.zeros((0, 4)), [], [], []))
+    assert picture.dtype == np.uint8 and picture.shape[1] > 4 * shown.shape[1]
+
+
+def test_a_sheet_shows_samples_of_a_training():
+    source = Shapes(num_train=4).source('train', None)
+    make = DetectionTrain(batch_size=1, crop=(128, 128), instances=8, mask_size=14)
+    samples = [make.sample(source, seed=0, number=i) for i in range(3)]
+    names = tuple('abcdef')
+    sheet = show.sheet(samples, ['x', 'y', 'z'], class_names=names)
+    plain = [s._replace(instances=s.instances._replace(valid=np.zeros(8, bool))) for s in samples]
+    without = show.sheet(plain, ['x', 'y', 'z'], class_names=names)
+    assert sheet.shape == without.shape and (sheet != without).any(-1).mean() > 0.02
