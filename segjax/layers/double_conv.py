@@ -22,6 +22,7 @@ class DoubleConv(nn.Module):
       norm: 'none', or 'batch': batch normalisation before each ReLU.
       use_bias: whether the convolutions have biases; a BatchNorm after them makes those idle.
       dropout: rate after each ReLU.
+      inner_relu: whether normalisation and ReLU follow the first convolution, too.
       kernel_init: of both.
       dtype: compute type.
     """
@@ -31,6 +32,7 @@ class DoubleConv(nn.Module):
     norm: Literal['none', 'batch'] = 'none'
     use_bias: bool = True
     dropout: float = 0.0
+    inner_relu: bool = True
     kernel_init: Initializer = HE_NORMAL
     dtype: str = 'float32'
 
@@ -45,6 +47,8 @@ class DoubleConv(nn.Module):
                 dtype=self.dtype,
                 name=f'conv{i}',
             )(x)
+            if i == 1 and not self.inner_relu:
+                continue
             if self.norm == 'batch':
                 x = BatchNorm(dtype=self.dtype, name=f'bn{i}')(x, train=train)
             x = Dropout(self.dropout, name=f'dropout{i}')(nn.relu(x), train=train)

@@ -15,6 +15,8 @@ Popular networks of the name, as fields:
 
 - milesial/Pytorch-UNet: padding='same', norm='batch', concat='skip_first', dropout=0
 - zhixuhao/unet: padding='same', up='nearest', up_relu=True, concat='skip_first', head_width=2
+- torch_em's plain networks: padding='same', up='bilinear', up_kernel=1, dropout=0 (layout
+  'torch_em' of segjax.pretrained)
 - the U-Net that U-Net++ is compared with: padding='same', dropout_at='convolutions', and
   widths=(32, 64, 128, 256, 512), or (35, 70, 140, 280, 560) for the wide one
 """
@@ -53,7 +55,9 @@ class UNet(nn.Module):
         'convolutions': after each but the last.
       variant: 'paper' or 'release'; see the head of this file.
       up: 'transpose' is a transposed 2x2 convolution; 'bilinear' and 'nearest' up-sample, then
-        convolve 2x2, which takes zeros from beyond the last row and column.
+        convolve, which with 2x2 takes zeros from beyond the last row and column.
+      up_kernel: side of that convolution; with 1 nothing is taken from beyond.
+      inner_relu: whether a ReLU, and the normalisation if any, stands between paired convolutions.
       up_relu: ReLU after each up-convolution; the release has it anyway.
       concat: which channels come first where the paths are joined. Only weights can tell.
       head_width: channels of a same-padded 3x3 convolution with ReLU before the last; 0: there is
@@ -70,6 +74,8 @@ class UNet(nn.Module):
     dropout_at: Literal['bottom', 'convolutions'] = 'bottom'
     variant: Literal['paper', 'release'] = 'paper'
     up: Literal['transpose', 'bilinear', 'nearest'] = 'transpose'
+    up_kernel: Literal[1, 2, 3] = 2
+    inner_relu: bool = True
     up_relu: bool = False
     concat: Literal['up_first', 'skip_first'] = 'up_first'
     head_width: int = 0
@@ -144,6 +150,7 @@ class UNet(nn.Module):
             self.norm,
             use_bias=self.norm == 'none',
             dropout=self.dropout if self.dropout_at == 'convolutions' else 0.0,
+            inner_relu=self.inner_relu,
             kernel_init=self._init(),
             dtype=self.dtype,
             name=name,
@@ -162,7 +169,8 @@ class UNet(nn.Module):
                 x = ops.nearest_unpool(x)
             else:
                 x = ops.resize_bilinear(x, (2 * x.shape[1], 2 * x.shape[2]))
-            x = Conv(width, 2, kernel_init=self._init(), dtype=self.dtype, name=name)(x)
+            kernel = self.up_kernel
+            x = Conv(width, kernel, kernel_init=self._init(), dtype=self.dtype, name=name)(x)
         return nn.relu(x) if released or self.up_relu else x
 
     def _check(self, size: tuple[int, ...]) -> None:

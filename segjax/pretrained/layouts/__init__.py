@@ -39,12 +39,14 @@ LAYOUTS: dict[str, tuple[Callable[[Collection[str]], NameMap | None], ...]] = {
     ),
     'caffe': (caffe.caffe,),
     'milesial': (unet.milesial,),
+    'torch_em': (unet.torch_em,),
     '4uiiurz1': (unetplusplus.nested_unet,),
     'ternausnet': (unet_transfer.ternausnet,),
     'smp': (deeplab.smp, unetplusplus.smp, unet_transfer.smp),
 }
 MARKS = {  # an array that only files of a layout have
     'milesial': 'inc.double_conv.0.weight',
+    'torch_em': 'encoder.blocks.0.block.0.weight',
     '4uiiurz1': 'conv0_0.conv1.weight',
     'ternausnet': 'center.block.1.*',
     'smp': 'segmentation_head.0.weight',
