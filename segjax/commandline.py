@@ -22,17 +22,8 @@ from segjax import config
 from segjax.config import Leaf, RunOptions
 from segjax.types import UserError
 
-NEED_A_RUN = (
-    'eval',
-    'predict',
-    'report',
-    'export',
-)  # modes of no use without the checkpoints of a run
-TAKE_RUNS = (
-    'compare',
-    'report',
-    'export',
-)  # runs named by their directories do
+NEED_A_RUN = ('eval', 'predict', 'report', 'export')  # modes that are of no use without a run
+TAKE_RUNS = ('compare', 'report', 'export')  # --mode=compare RUN1 RUN2; they need no --exp
 
 
 class Argument(NamedTuple):

@@ -42,11 +42,10 @@ class Ranked(NamedTuple):
 
 
 class Ranking:
-    """The best and the worst of many pictures; the others are forgotten.
+    """The best and the worst of many pictures, at most `number` each; the others are forgotten.
 
     Attributes:
       scores: of all pictures that have a labelled pixel.
-      best, worst: at most `number` each, the extreme first; no picture is in both.
     """
 
     def __init__(self, number: int):
@@ -69,10 +68,12 @@ class Ranking:
 
     @property
     def worst(self) -> list[Ranked]:
+        """The worst first; of the worse half."""
         return self._low[: (len(self.scores) + 1) // 2]
 
     @property
     def best(self) -> list[Ranked]:
+        """The best first; of the better half."""
         return self._high[: len(self.scores) // 2]
 
 
