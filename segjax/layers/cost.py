@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -29,8 +30,10 @@ class LayerCost(NamedTuple):
 def layer_costs(model: nn.Module, image_shape: Shape) -> list[LayerCost]:
     """The layers of a model in the order in which they run.
 
-    Multiply-accumulates are those of convolutions, by formula (`ops.conv_cost`): normalisation,
-    activation, pooling and fixed interpolation are left out, as in the tables of the papers.
+    Multiply-accumulates are those of convolutions, by formula (`ops.conv_cost`), and of fully
+    connected layers: normalisation, activation, pooling and fixed interpolation are left out, as in
+    the tables of the papers. A layer that runs several times has a row for each, and its parameters
+    in the first.
 
     Args:
       image_shape: `b h w c`.
@@ -38,6 +41,7 @@ def layer_costs(model: nn.Module, image_shape: Shape) -> list[LayerCost]:
     if getattr(model, 'remat', False):
         model = model.clone(remat=False)  # type: ignore[call-arg]  # it changes no cost but hides layers
     rows: list[LayerCost] = []
+    seen: set[str] = set()
 
     def note(next_fun: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = next_fun(*args, **kwargs)
@@ -49,6 +53,8 @@ def layer_costs(model: nn.Module, image_shape: Shape) -> list[LayerCost]:
             path = '/'.join(module.path)
             macs, dilation = _macs(module, *shapes), getattr(module, 'dilation', 1)
             kind = type(module).__name__
+            params = 0 if path in seen else params
+            seen.add(path)
             rows.append(LayerCost(path, kind, *shapes, params, macs, dilation))
         return output
 
@@ -66,7 +72,8 @@ def _macs(module: nn.Module, input_shape: Shape, output_shape: Shape) -> int:
     elif isinstance(module, ConvTranspose):
         (h, w), groups = input_shape[1:3], 1
     else:
-        return 0
+        weights = module.variables['params'].get('kernel')
+        return 0 if weights is None else math.prod(output_shape) * math.prod(weights.shape[:-1])
     kernel = (module.kernel, module.kernel)
     cost = ops.conv_cost(kernel, input_shape[-1], output_shape[-1], (h, w), groups=groups)
     return input_shape[0] * cost

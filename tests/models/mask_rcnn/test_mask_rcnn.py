@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from segjax.layers.cost import layer_costs
 from segjax.models import FasterRCNN, MaskRCNN
 from segjax.models.mask_rcnn.box_head import select_detections
 from segjax.models.mask_rcnn.mask_head import mask_probabilities
@@ -37,6 +38,8 @@ VARIANTS = {
     'c5': ({'trunk': 'c5'}, 28),
     'mlp': ({'mask_head': 'mlp', 'mask_loss': 'softmax'}, 28),
     'agnostic': ({'class_agnostic_mask': True, 'mask_loss': 'softmax'}, 28),
+    'pool': ({'roi_op': 'pool'}, 28),
+    'warp': ({'roi_op': 'warp', 'trunk': 'c4'}, 14),
     'detectron2': ({'flavor': 'detectron2', 'class_agnostic_mask': True}, 28),
     'second': ({'version': 2}, 28),
     'bfloat16': ({'dtype': 'bfloat16'}, 28),
@@ -79,6 +82,22 @@ def test_other_published_sizes(model, parameters):
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     init = lambda image: model.init(jax.random.key(0), image, train=False)['params']
     assert sum(x.size for x in jax.tree.leaves(jax.eval_shape(init, image))) == parameters
+
+
+@pytest.mark.parametrize(
+    'version, backbone, rpn, boxes', [(1, 148.5, 53.1, 14.4), (2, 148.5, 105.9, 128.9)]
+)
+def test_multiply_adds_of_torchvisions_networks(version, backbone, rpn, boxes):
+    """GMAC at 800 x 1344 with 1000 proposals and 100 detections; masks of one class, not of 91."""
+    rows = layer_costs(MaskRCNN(91, version=version), (1, 800, 1344, 3))
+    found = dict.fromkeys(('resnet50', 'fpn', 'rpn', 'box_head', 'box_predictor', 'mask_head'), 0.0)
+    for row in rows:
+        found[row.path.split('/')[0]] += row.macs / 1e9
+    assert round(found['resnet50'] + found['fpn'], 1) == backbone
+    assert round(found['rpn'], 1) == rpn
+    assert round(found['box_head'] + found['box_predictor'], 1) == boxes
+    assert round(found['mask_head'] + 100 * 28**2 * 256 * 90 / 1e9, 1) == 53.2
+    assert sum(row.params for row in rows) == (44_401_393 if version == 1 else 46_359_409)
 
 
 def test_proposals_by_hand():
