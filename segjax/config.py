@@ -105,6 +105,8 @@ class RunOptions:
     size HEIGHTxWIDTH; empty: the experiment's own."""
     probabilities: Literal['none', 'npz', 'png'] = 'none'
     """predict: also write the probability of each class, as 16-bit floats or 16-bit pictures."""
+    layout: str = ''
+    """export: also write the values under the names of another project: torchvision, smp, ..."""
     sizes: tuple[str, ...] = ()
     """export: HEIGHTxWIDTH of the pictures, a program each. Empty: one program for any size, which
     is compiled once for each size it meets."""

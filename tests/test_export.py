@@ -17,8 +17,9 @@ from jax import export as jax_export
 import segjax
 from segjax import export
 from segjax.config import RunOptions
-from segjax.models import FCN, UNetPlusPlus
+from segjax.models import FCN, UNet, UNetPlusPlus
 from segjax.modes import export as export_mode
+from segjax.pretrained.convert import convert, load_arrays
 from segjax.types import UserError
 from tests.model_folders import SAME, VALID, write_run
 
@@ -144,6 +145,17 @@ def test_a_pruned_network_is_smaller_and_predicts_what_its_head_did(tmp_path):
     np.testing.assert_array_equal(segjax.load(folder).predict(picture((32, 48))).label, expected)
 
 
+def test_values_go_out_under_the_names_of_another_project(tmp_path):
+    plain = UNet(3, widths=(4, 6), padding='same', up='bilinear', up_kernel=1)
+    run = write_run(tmp_path / 'run', model=plain)
+    options = RunOptions(mode='export', workdir=run, sizes=('16x16',), layout='torch_em')
+    assert export_mode.run(None, options) == 0
+    arrays = load_arrays(run / 'export/torch.safetensors')
+    assert arrays['encoder.blocks.0.block.0.weight'].shape == (4, 3, 3, 3)
+    back = convert(plain, arrays, layout='torch_em')
+    jax.tree.map(np.testing.assert_array_equal, back, segjax.load(run).variables[0])
+
+
 def test_what_cannot_be_exported_is_refused(tmp_path):
     run = write_run(tmp_path / 'run', tile=(16, 16))
     with pytest.raises(UserError, match='name sizes with --sizes=512x512'):
@@ -152,7 +164,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
         export_mode.run(None, RunOptions(mode='export', workdir=run, prune=2))
     with pytest.raises(UserError, match='takes HEIGHTxWIDTH'):
         RunOptions(mode='export', sizes=('512',))
-    with pytest.raises(UserError, match='no finished run'):
+    with pytest.raises(UserError, match='finished run'):
         export_mode.run(None, RunOptions(mode='export', workdir=tmp_path))
 
 

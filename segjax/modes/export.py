@@ -6,7 +6,8 @@
     network.zip                     the same as a program of JAX (export.py); no segjax is needed
     README.md                       the model card: what it is, how it was measured, how to call it
 
-Several runs become one network.zip that averages them. Torch's names: segjax/pretrained/README.md.
+Several runs become one network.zip that averages them. --layout=torchvision (milesial, torch_em,
+smp, ...) adds torch.safetensors, the same values under the names and axes of that project.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from segjax.config import RunOptions
 from segjax.data import normalize
 from segjax.files import write_whole
 from segjax.predictor import Predictor
+from segjax.pretrained.convert import export_arrays
 from segjax.pretrained.safetensors_io import save_variables
 from segjax.train.experiment import Experiment
 from segjax.train.model_folder import find_model_folder
@@ -138,6 +140,12 @@ def _write_network(folder: Path, predictor: Predictor, said: dict[str, Any]) -> 
     write_json(folder / 'model.json', said | own)
 
 
+def _write_torch(path: Path, predictor: Predictor, layout: str) -> None:
+    """The values of a single network as another project names them."""
+    (network,), (variables,) = predictor.networks, predictor.variables
+    save_variables(path, dict(export_arrays(network.model, variables, layout=layout)))
+
+
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -153,6 +161,8 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     screen, sizes = Screen(), _sizes(options)
     runs = find_runs(options.runs, 'model/model.json') if options.runs else [options.workdir]
     predictor = segjax.load(*map(str, runs))
+    if options.layout and len(predictor.networks) > 1:
+        raise UserError('--layout: one network has names in other projects, not a mean of several.')
     if options.prune:
         predictor = export.pruned(predictor, options.prune)
     screen.facts({'network': repr(predictor)})
@@ -168,6 +178,8 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
         if len(predictor.networks) == 1:
             _write_network(folder, predictor, said)
             said = json.loads((folder / 'model.json').read_text('utf-8'))
+            if options.layout:
+                _write_torch(folder / 'torch.safetensors', predictor, options.layout)
         card = model_card(predictor, runs[0], sizes, said)
         write_whole(folder / 'README.md', card.encode())
     except OSError as error:
