@@ -43,7 +43,7 @@ from segjax.models.mask_rcnn.valid_area import (
     padded_size,
     zero_outside,
 )
-from segjax.types import Detections
+from segjax.types import Detections, UserError
 
 STRIDES = {'fpn': (4, 8, 16, 32, 64), 'c4': (16,), 'c5': (32,)}
 
@@ -114,6 +114,9 @@ class MaskRCNN(nn.Module):
         did not fit.
       remat: recompute the backbone's blocks in the backward pass.
       dtype: compute type; boxes, overlaps and logits are float32.
+
+    Raises:
+      UserError: fields that do not go together.
     """
 
     num_classes: int
@@ -146,6 +149,7 @@ class MaskRCNN(nn.Module):
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
     def setup(self):
+        self._check_fields()
         fpn, c4 = self.trunk == 'fpn', self.trunk == 'c4'
         heads_norm = 'batch' if self.version == 2 else 'none'
         self.body = self._backbone()
@@ -172,6 +176,18 @@ class MaskRCNN(nn.Module):
                 self.flavor,
                 self.dtype,
                 name='mask_head',
+            )
+
+    def _check_fields(self) -> None:
+        levels = len(STRIDES['fpn'])
+        if self.trunk == 'fpn' and len(self.anchor_sizes) != levels:
+            given = ','.join(map(str, self.anchor_sizes))
+            raise UserError(
+                f'anchor_sizes={given}: FPN has {levels} levels, p2 to p6, with a size for each'
+            )
+        if self.trunk == 'c4' and self.mask_head != 'fcn':
+            raise UserError(
+                'mask_head=mlp is a field of --trunk=fpn and c5; the masks of c4 come from layer4'
             )
 
     @property

@@ -11,7 +11,7 @@ from segjax.models.mask_rcnn.box_head import select_detections
 from segjax.models.mask_rcnn.mask_head import mask_probabilities
 from segjax.models.mask_rcnn.rpn import Levels, select_proposals
 from segjax.tools import detection_golden as golden
-from segjax.types import Detections
+from segjax.types import Detections, UserError
 
 SMALL = {'backbone': 'resnet18', 'backbone_width': 4, 'width': 8, 'fc_features': 8}
 
@@ -67,6 +67,19 @@ def test_every_variant_detects(name):
         del shapes['masks']
     assert {n: (getattr(found, n).shape, getattr(found, n).dtype) for n in shapes} == shapes
     assert ('frozen' in variables) == (name != 'second')
+
+
+@pytest.mark.parametrize(
+    'fields, message',
+    [
+        ({'anchor_sizes': (8, 16)}, 'anchor_sizes=8,16: FPN has 5 levels'),
+        ({'trunk': 'c4', 'mask_head': 'mlp'}, 'masks of c4 come from layer4'),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(fields, message):
+    model = MaskRCNN(3, **SMALL, **fields)
+    with pytest.raises(UserError, match=message):
+        model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from segjax import ops
 from segjax.models import FasterRCNN, MaskRCNN
 from segjax.pretrained import convert, export_arrays, layouts
+from segjax.pretrained.convert import fit
 from segjax.tasks.instance import (
     Anchors,
     Objects,
@@ -168,3 +169,29 @@ def test_files_with_the_first_names_are_read_too(narrow):
     assert sum(old(name) != name for name in arrays) == 26
     again = convert(model, {old(n): a for n, a in arrays.items()}, layout='torchvision')
     jax.tree.map(np.testing.assert_array_equal, again, variables)
+
+
+def test_faster_rcnn_reads_the_file_of_mask_rcnn(narrow):
+    """And leaves its masks."""
+    (model, variables), (faster, _) = narrow('mask1'), narrow('faster1')
+    arrays = export_arrays(model, variables, layout='torchvision')
+    found = convert(faster, arrays, layout='torchvision')
+    kept = {n: part for n, part in variables['params'].items() if n != 'mask_head'}
+    expected = {**variables, 'params': kept}
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_classifiers_file_fills_the_backbone(narrow):
+    """`--weights=resnet50`: its statistics lie among the constants, the rest begins as it is."""
+    model, variables = narrow('mask1')
+    arrays = export_arrays(model, variables, layout='torchvision')
+    body = 'backbone.body.'
+    arrays = {n.removeprefix(body): a for n, a in arrays.items() if n.startswith(body)}
+    arrays |= {'fc.weight': np.zeros((1000, 8), np.float32), 'fc.bias': np.zeros(1000, np.float32)}
+    said = []
+    zeros = lambda names: dict.fromkeys(names, np.float32(0))
+    found = fit(variables, arrays, layout='torchvision', initial=zeros, say=said.append)
+    jax.tree.map(np.testing.assert_array_equal, found['frozen'], variables['frozen'])
+    own = lambda tree: tree['params']['resnet18']
+    jax.tree.map(np.testing.assert_array_equal, own(found), own(variables))
+    assert len(said) == 1 and 'rpn/cls_logits' in said[0] and 'resnet18' not in said[0]
