@@ -111,6 +111,9 @@ class Optimizer:
       frozen: patterns of parameters that are not trained; they are not differentiated either.
       clip_norm: gradients are scaled down to this global norm; 0 leaves them.
       ema: decay of a moving average of all variables, with which one evaluates; 0 keeps none.
+      for_batch: the rate holds for batches of this size, and grows with the size of the batch in
+        proportion (Goyal et al., "Accurate, Large Minibatch SGD"); 0 takes it as it is. The number
+        of steps is not changed.
     """
 
     learning_rate: float
@@ -122,10 +125,18 @@ class Optimizer:
     frozen: tuple[str, ...] = ()
     clip_norm: float = 0.0
     ema: float = 0.0
+    for_batch: int = 0
 
     def __post_init__(self):
         if not 0 <= self.ema < 1:
             raise UserError(f'--ema={self.ema}: a decay below 1, as 0.999, or 0 for no average.')
+
+    def scaled(self, batch_size: int) -> Optimizer:
+        """With the rate for batches of this size."""
+        if not self.for_batch:
+            return self
+        rate = self.learning_rate * batch_size / self.for_batch
+        return dataclasses.replace(self, learning_rate=rate, for_batch=0)
 
     def rate(self, step: Array, num_steps: int) -> Array:
         """The learning rate at `step`."""

@@ -258,3 +258,11 @@ def test_the_average_of_what_never_moves_is_the_same_bits():
 def test_a_decay_of_the_average_that_is_none_is_refused(ema):
     with pytest.raises(UserError, match='ema'):
         Sgd(1.0, ema=ema)
+
+
+def test_the_rate_grows_with_the_batch():
+    """Detection's 0.02 for 16 pictures."""
+    optimizer = Sgd(learning_rate=0.02, for_batch=16)
+    assert optimizer.scaled(8).learning_rate == pytest.approx(0.01)
+    assert optimizer.scaled(64).scaled(8).learning_rate == pytest.approx(0.08)
+    assert Sgd(learning_rate=0.02).scaled(8).learning_rate == 0.02

@@ -152,7 +152,7 @@ class DetectionEval(EvalPipeline):
     Detections are scored in the pixels of the original pictures.
 
     Attributes:
-      short: length of the shorter side; 0 leaves the picture as it is.
+      short: length of the shorter side; 0: its own.
       long: most pixels of the longer side, for which the shorter one gives way.
       rounding: of the new size, see `fitted`.
       canvases: a picture goes to the smallest that holds it. Empty, or where none does: to its own
@@ -183,7 +183,7 @@ class DetectionEval(EvalPipeline):
 
     def fitted(self, size: Size) -> Size:
         """The size at which the network sees a picture of this size."""
-        return fitted(size, self.short, self.long, self.rounding) if self.short else size
+        return fitted(size, self.short or min(size), self.long, self.rounding)
 
     def canvas(self, size: Size) -> Size:
         """Height and width of the canvas for a picture of this size."""

@@ -57,13 +57,15 @@ class Experiment:
 
 def bind(experiment: Experiment, info: Info) -> Experiment:
     """The experiment with the number of classes that its data has, where the model leaves it open
-    (0).
+    (0), and the learning rate for its batches.
 
     A model with one class is a sigmoid for the foreground of two.
 
     Raises:
       UserError: the model says another number of classes than the data.
     """
+    optimizer = experiment.optimizer.scaled(experiment.train.batch_size)
+    experiment = dataclasses.replace(experiment, optimizer=optimizer)
     there, wanted = len(info.class_names), experiment.model.num_classes
     if wanted == 0:
         return dataclasses.replace(experiment, model=experiment.model.clone(num_classes=there))

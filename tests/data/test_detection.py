@@ -163,6 +163,11 @@ def test_evaluation_sees_each_picture_once_at_its_size_on_a_canvas():
     assert [b.image.shape[1:3] for b in fixed.batches(source, rows=4)] == [(64, 128), (128, 64)]
 
 
+def test_only_large_pictures_shrink_where_no_side_is_named():
+    how = DetectionEval(long=50)
+    assert how.fitted((30, 40)) == (30, 40) and how.fitted((100, 80)) == (50, 40)
+
+
 def test_pictures_of_their_own_size_are_not_touched():
     roots = Roots(None, None)
     source = Shapes(num_val=2).source('val', roots)

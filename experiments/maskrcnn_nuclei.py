@@ -1,0 +1,62 @@
+"""A small Mask R-CNN on the nuclei of the 2018 Data Science Bowl, from scratch, sized for a CPU.
+
+    python launch.py --exp=maskrcnn_nuclei
+
+The network of maskrcnn_shapes with anchors for nuclei of 6 to 80 pixels. Patches of 128 pixels are
+learned from pictures as they are; pictures are evaluated whole, at most 512 pixels long, each
+normalised by itself. A picture may hold hundreds: 300 detections count.
+"""
+
+from segjax.data.datasets.nuclei import Nuclei
+from segjax.data.detection import DetectionEval, DetectionTrain
+from segjax.data.transforms import ColorJitter, Flip, ScaleJitter, Turn
+from segjax.models.mask_rcnn import MaskRCNN
+from segjax.optim import AdamW, WarmupCosine
+from segjax.tasks import Instance
+from segjax.train.experiment import Experiment
+
+
+def experiment() -> Experiment:
+    """64 regions and 16 masks of a patch are trained; one class."""
+    return Experiment(
+        model=MaskRCNN(
+            num_classes=2,
+            backbone='resnet18',
+            backbone_width=16,
+            width=64,
+            fc_features=256,
+            norm='batch',
+            anchor_sizes=(8, 16, 32, 64, 96),
+            pre_nms_train=400,
+            pre_nms=400,
+            post_nms_train=400,
+            post_nms=500,
+            max_detections=300,
+            detection_candidates=1000,
+        ),
+        task=Instance(anchors=128, rois=64),
+        optimizer=AdamW(
+            learning_rate=1e-3,
+            schedule=WarmupCosine(warmup=0.1),
+            weight_decay=1e-2,
+            clip_norm=10.0,
+        ),
+        dataset=Nuclei(normalize='zscore'),
+        train=DetectionTrain(
+            batch_size=8,
+            crop=(128, 128),
+            transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
+            instances=100,
+            mask_size=28,
+        ),
+        eval=DetectionEval(
+            batch_size=8,
+            long=512,
+            canvases=((256, 320), (384, 512), (512, 512)),
+            instances=300,
+            mask_size=28,
+            max_dets=(1, 10, 300),
+        ),
+        num_steps=600,
+        eval_every=600,
+    )
