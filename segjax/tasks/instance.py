@@ -257,7 +257,8 @@ class Instance:
         self, model: Any, variables: Variables, batch: Batch, key: Array, *, train: bool
     ) -> tuple[Terms, Variables]:
         mutable = [name for name in variables if name != 'params' and train]
-        given: Instances = batch.instances
+        given = batch.instances
+        assert given is not None, 'a detector is trained with the objects of its pictures'
         present = jnp.ones(len(batch.image), bool) if batch.valid is None else batch.valid
         real = given.valid & ~given.crowd & present[:, None]
         objects = Objects(given.boxes, given.classes, real)

@@ -45,6 +45,12 @@ from segjax.models.mask_rcnn.valid_area import (
 )
 from segjax.types import Detections, UserError
 
+DEPTHS: dict[str, Literal[18, 34, 50, 101]] = {
+    'resnet18': 18,
+    'resnet34': 34,
+    'resnet50': 50,
+    'resnet101': 101,
+}
 STRIDES = {'fpn': (4, 8, 16, 32, 64), 'c4': (16,), 'c5': (32,)}
 
 
@@ -191,10 +197,6 @@ class MaskRCNN(nn.Module):
             )
 
     @property
-    def _depth(self) -> int:
-        return int(self.backbone.removeprefix('resnet'))
-
-    @property
     def _norm(self) -> Literal['frozen', 'batch']:
         if self.norm == 'version':
             return 'frozen' if self.version == 1 else 'batch'
@@ -202,11 +204,11 @@ class MaskRCNN(nn.Module):
 
     def _channels(self, k: int) -> int:
         """Of cK."""
-        return self.backbone_width * 2 ** (k - 2) * (4 if self._depth >= 50 else 1)
+        return self.backbone_width * 2 ** (k - 2) * (4 if DEPTHS[self.backbone] >= 50 else 1)
 
     def _backbone(self) -> nn.Module:
         return ResNet(
-            self._depth,
+            DEPTHS[self.backbone],
             width=self.backbone_width,
             bn_epsilon=self.norm_epsilon,
             remat=self.remat,
@@ -222,8 +224,8 @@ class MaskRCNN(nn.Module):
         first, later = Sampling(2, 1, 1), Sampling(1, 1, 1)
         return Stage(
             8 * self.backbone_width,
-            (first,) + (later,) * (BLOCKS[self._depth][3] - 1),
-            self._depth >= 50,
+            (first,) + (later,) * (BLOCKS[DEPTHS[self.backbone]][3] - 1),
+            DEPTHS[self.backbone] >= 50,
             False,
             partial(Conv, use_bias=False, kernel_init=HE_NORMAL_OUT, dtype=self.dtype),
             partial(norm, epsilon=self.norm_epsilon, dtype=self.dtype),
@@ -232,7 +234,7 @@ class MaskRCNN(nn.Module):
     def _levels(self, image: Array, train: bool) -> tuple[Array, ...]:
         """The maps that the RPN looks at."""
         maps = self.body(image, train=train)
-        return self.fpn(maps, train=train) if self.trunk == 'fpn' else (maps[self.trunk[:2]],)
+        return self.fpn(maps, train=train) if self.trunk == 'fpn' else (maps[self.trunk],)
 
     def proposals(
         self,
@@ -247,7 +249,7 @@ class MaskRCNN(nn.Module):
           image: normalised; sides that are no multiples of 32 are filled up with zeros.
           sizes: height and width of each picture in its canvas; default: the whole of it.
         """
-        size = image.shape[1:3]
+        size = image.shape[1], image.shape[2]
         h, w = canvas = round_up(size, DIVISOR)
         x = jnp.pad(image, ((0, 0), (0, h - size[0]), (0, w - size[1]), (0, 0)))
         with nullcontext() if sizes is None else kept_inside(sizes, canvas):
@@ -258,7 +260,7 @@ class MaskRCNN(nn.Module):
         if sizes is None:
             sizes = _whole(image)
         levels = tuple(
-            Levels(logits, codes, *self._anchors(sizes, i, level.shape[1:3]))
+            Levels(logits, codes, *self._anchors(sizes, i, (level.shape[1], level.shape[2])))
             for i, (level, (logits, codes)) in enumerate(zip(maps, found, strict=True))
         )
         select = partial(
