@@ -33,6 +33,7 @@ from segjax.models import UNetPlusPlus
 from segjax.models.unetplusplus import prune
 from segjax.predictor import Network, Predictor
 from segjax.pretrained.safetensors_io import named_leaves, nested
+from segjax.tasks import Semantic
 from segjax.types import Array, UserError
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -149,6 +150,8 @@ def _check(predictor: Predictor, sizes: Sequence[Size]) -> None:
     if len({network.channels for network in predictor.networks}) > 1:
         raise UserError('the networks take pictures of different channels; export each by itself.')
     for network in predictor.networks:
+        if not isinstance(network.task, Semantic):
+            raise UserError('only networks that give class maps are exported, not detectors.')
         how = network.pipeline
         fixed = how.scale != 1 or any(how.stretch) or any(how.tile)
         if fixed and not sizes:

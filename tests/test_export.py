@@ -1,5 +1,6 @@
 """A network as a file for JAX alone: the same labels as segjax's own prediction."""
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -20,6 +21,7 @@ from segjax.config import RunOptions
 from segjax.models import FCN, UNet, UNetPlusPlus
 from segjax.modes import export as export_mode
 from segjax.pretrained.convert import convert, load_arrays
+from segjax.tasks import Instance
 from segjax.types import UserError
 from tests.model_folders import SAME, VALID, write_run
 
@@ -160,6 +162,12 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     run = write_run(tmp_path / 'run', tile=(16, 16))
     with pytest.raises(UserError, match='name sizes with --sizes=512x512'):
         export_mode.run(None, RunOptions(mode='export', workdir=run))
+    predictor = segjax.load(run)
+    (network,) = predictor.networks
+    detector = dataclasses.replace(network, task=Instance())
+    predictor.networks = (detector,)
+    with pytest.raises(UserError, match='not detectors'):
+        export.make_programs(predictor, [(16, 16)])
     with pytest.raises(UserError, match='--prune=2: only a U-Net'):
         export_mode.run(None, RunOptions(mode='export', workdir=run, prune=2))
     with pytest.raises(UserError, match='takes HEIGHTxWIDTH'):
