@@ -12,7 +12,7 @@ Val lies inside a training sequence, so it does not stand for the test set.
 Val after 900 steps (20 epochs), seed 0, in 17 min on 2 cores of an AMD EPYC that much other work
 shared (Python 3.11.7, jax 0.10.2): mean IoU .413, pixel accuracy .861; near boundaries
 (--scores=trimap,boundary) within 1 pixel .183, 4 .228, 16 .331, boundary F1 .251. Poles, signs,
-pedestrians and cyclists, an eighth of a pixel at the decoder, are not found at all.
+pedestrians and cyclists are not found at all.
 
 sweep() asks what the parts are worth: the decoder, the pyramid (without it the 1x1 convolution and
 the image's mean remain), the output stride, and what dense convolutions would give in place of
