@@ -4,7 +4,8 @@ Padding a picture with zeros is not enough to keep what surrounds it out: biases
 make the padding non-zero layer by layer, and 3x3 convolutions carry it inwards. Here every
 convolution sees zeros outside of the picture, as at the border of a canvas. The area ends where
 torchvision ends a picture that is alone in its batch, at multiples of 32 pixels; so an image gives
-the same features in any canvas and beside any others.
+the same features in any canvas and beside any others. Only the statistics of a batch, where they
+are trained, count the zeros, as torchvision's do.
 """
 
 from __future__ import annotations

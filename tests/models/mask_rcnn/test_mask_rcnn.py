@@ -42,7 +42,7 @@ VARIANTS = {
     'warp': ({'roi_op': 'warp', 'trunk': 'c4'}, 14),
     'detectron2': ({'flavor': 'detectron2', 'class_agnostic_mask': True}, 28),
     'second': ({'version': 2}, 28),
-    'bfloat16': ({'dtype': 'bfloat16'}, 28),
+    'bfloat16': ({'dtype': 'bfloat16', 'remat': True}, 28),
     'boxes': ({'with_mask': False}, 0),
 }
 
@@ -52,7 +52,8 @@ def test_every_variant_detects(name):
     fields, side = VARIANTS[name]
     model = MaskRCNN(3, **SMALL, pre_nms=10, post_nms=8, max_detections=5, **fields)
     image = jax.ShapeDtypeStruct((2, 64, 50, 3), jnp.float32)
-    init = lambda image: model.init_with_output(jax.random.key(0), image, train=False)
+    options = {'sizes': jnp.asarray([[64, 50], [40, 33]], jnp.int32), 'train': False}
+    init = lambda image: model.init_with_output(jax.random.key(0), image, **options)
     found, variables = jax.eval_shape(init, image)
     shapes = {
         'boxes': ((2, 5, 4), jnp.float32),
