@@ -14,6 +14,9 @@ every object is found; what is lost is lost at the outlines (AP .346 at an IoU o
 minutes in all (Python 3.11.7, jax 0.10.2).
 """
 
+import dataclasses
+from collections.abc import Iterator
+
 from segjax.data.datasets.shapes import Shapes
 from segjax.data.detection import DetectionEval, DetectionTrain
 from segjax.data.transforms import Flip
@@ -56,3 +59,26 @@ def experiment() -> Experiment:
         num_steps=1200,
         eval_every=400,
     )
+
+
+def sweep() -> Iterator[tuple[str, Experiment]]:
+    """The paper's tables 2b to 2e and 3 in miniature; the first arm is the control.
+
+    Table 2b: softmax, agnostic; 2c: pool, warp; 2d: stride32, stride32_pool; 2e: mlp; 3: boxes, whose
+    mask AP is 0, as it finds no masks: compare its box AP.
+    """
+    control = experiment()
+    stride32 = {'trunk': 'c5', 'anchor_sizes': (12, 24, 48, 80, 128)}
+    arms = {
+        'control': {},
+        'softmax': {'mask_loss': 'softmax'},
+        'agnostic': {'class_agnostic_mask': True},
+        'pool': {'roi_op': 'pool'},
+        'warp': {'roi_op': 'warp'},
+        'stride32': stride32,
+        'stride32_pool': {**stride32, 'roi_op': 'pool'},
+        'mlp': {'mask_head': 'mlp'},
+        'boxes': {'with_mask': False},
+    }
+    for name, fields in arms.items():
+        yield name, dataclasses.replace(control, model=control.model.clone(**fields))

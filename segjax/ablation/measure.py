@@ -17,6 +17,7 @@ from segjax.ablation.levels import Variables, levels, main_level
 from segjax.evaluate import Sample
 from segjax.evaluate.host_scores import RowScores
 from segjax.layers.cost import layer_costs
+from segjax.tasks import Instance
 from segjax.train.job import Job
 
 NUM_PICTURES = 6
@@ -29,12 +30,44 @@ Row = dict[str, Any]
 class Measured(NamedTuple):
     """Of one training."""
 
-    rows: list[Row]  # a level and an image each: arm, seed, fold, level, image, group, iou, dice
-    samples: list[Sample]  # some images with what the whole network made of them
+    # a level and an image each: arm, seed, fold, level, image, group, and iou, dice or the two APs
+    rows: list[Row]
+    samples: list[Sample]  # some images with what the whole network made of them; none of objects
+
+
+def _place(arm: Arm, level: str, job: Job, image: int) -> Row:
+    """What a row says beside its scores."""
+    source = job.eval_source
+    return {
+        'arm': arm.name,
+        'seed': arm.seed,
+        'fold': arm.experiment.fold,
+        'level': level,
+        'image': source.name(image),
+        'group': source.group(image),
+    }
+
+
+def _measure_objects(arm: Arm, job: Job, variables: Variables) -> Measured:
+    """COCO's average precisions within each image that has objects.
+
+    The network without masks has a mask AP of 0: it finds none.
+    """
+    evaluator = job.evaluation(dict(variables), job.eval_batches()).evaluator
+    rows = []
+    for i in sorted(evaluator.images):
+        found = {kind: evaluator.scores(kind, [i]).ap() for kind in evaluator.kinds}
+        if not np.isnan(found['box']):
+            scores = {'mask_ap': found.get('mask', 0.0), 'box_ap': found['box']}
+            rows.append({**_place(arm, main_level(job.experiment.model), job, i), **scores})
+    return Measured(rows, [])
 
 
 def measure(arm: Arm, job: Job, variables: Variables) -> Measured:
-    """IoU and Dice of the foreground (`evaluate.host_scores.ImageScores`), native resolution."""
+    """IoU and Dice of the foreground (`evaluate.host_scores.ImageScores`), native resolution; of
+    objects the average precision of masks and boxes."""
+    if isinstance(job.experiment.task, Instance):
+        return _measure_objects(arm, job, variables)
     rows, samples = [], []
     for level, (there, own) in levels(job, variables).items():
         task = dataclasses.replace(there.experiment.task, scores=('image',))
@@ -48,12 +81,7 @@ def measure(arm: Arm, job: Job, variables: Variables) -> Measured:
         assert isinstance(scores, RowScores)
         rows += [
             {
-                'arm': arm.name,
-                'seed': arm.seed,
-                'fold': arm.experiment.fold,
-                'level': level,
-                'image': there.eval_source.name(i),
-                'group': there.eval_source.group(i),
+                **_place(arm, level, there, i),
                 'iou': scores.rows[i]['image_iou'],
                 'dice': scores.rows[i]['image_dice'],
             }

@@ -19,6 +19,10 @@ def _color(number: int) -> str:
     return f'C{number % 10}'
 
 
+def _label(lines: Sequence[Line]) -> str:
+    return f'{lines[0].metrics.names[0]}, mean of the images'
+
+
 def _arms(lines: Sequence[Line]) -> dict[str, list[Line]]:
     arms: dict[str, list[Line]] = {}
     for line in lines:
@@ -33,7 +37,7 @@ def _over_cost(lines: Sequence[Line], cost: Callable[[Line], float], xlabel: str
 
     figure = Figure(figsize=(8, 5), dpi=110, facecolor='white', layout='constrained')
     axes = figure.add_subplot()
-    plots.style(axes, 'Accuracy and cost', xlabel=xlabel, ylabel='IoU, mean of the images')
+    plots.style(axes, 'Accuracy and cost', xlabel=xlabel, ylabel=_label(lines))
     arms = _arms(lines)
     several = [arm for arm, levels in arms.items() if len(levels) > 1]
     for i, (arm, levels) in enumerate(arms.items()):
@@ -44,7 +48,7 @@ def _over_cost(lines: Sequence[Line], cost: Callable[[Line], float], xlabel: str
         axes.plot(*zip(*points, strict=True), color=color, lw=1.4, label=arm, **marker)
         for line in levels:
             face = 'white' if line.level == 'mean' else color
-            spread = np.nan_to_num(statistics.deviation(line.iou))
+            spread = np.nan_to_num(statistics.deviation(line.score))
             place = cost(line), line.interval.mean
             axes.errorbar(
                 *place, spread, color=color, marker='o', ms=6, mfc=face, capsize=2.5, elinewidth=1
@@ -61,12 +65,12 @@ def _over_cost(lines: Sequence[Line], cost: Callable[[Line], float], xlabel: str
 
 
 def over_macs(lines: Sequence[Line]) -> np.ndarray:
-    """IoU over multiply-accumulates; uint8 `h w 3`."""
+    """The score over multiply-accumulates; uint8 `h w 3`."""
     return _over_cost(lines, lambda line: line.cost['macs'] / 1e9, 'GMAC an image')
 
 
 def over_latency(lines: Sequence[Line]) -> np.ndarray:
-    """IoU over the median latency of one image; uint8 `h w 3`."""
+    """The score over the median latency of one image; uint8 `h w 3`."""
     on = lines[0].cost['device']
     return _over_cost(lines, lambda line: 1e3 * line.cost['latency_p50_s'], f'ms an image ({on})')
 
@@ -78,11 +82,11 @@ def seeds(lines: Sequence[Line]) -> np.ndarray:
     height = 1.3 + 0.32 * len(lines)
     figure = Figure(figsize=(8, height), dpi=110, facecolor='white', layout='constrained')
     axes = figure.add_subplot()
-    plots.style(axes, 'Every seed', xlabel='IoU, mean of the images')
+    plots.style(axes, 'Every seed', xlabel=_label(lines))
     arms = list(_arms(lines))
     for y, line in enumerate(lines):
         color = _color(arms.index(line.arm))
-        found = line.iou.mean(axis=1)
+        found = line.score.mean(axis=1)
         axes.plot([line.interval.low, line.interval.high], [y, y], color=color, alpha=0.3, lw=5)
         axes.plot(found, np.full(len(found), y), 'o', color=color, ms=5, alpha=0.8)
         axes.plot(line.interval.mean, y, '|', color='black', ms=12)

@@ -21,8 +21,33 @@ from segjax.types import UserError
 Row = dict[str, Any]
 
 
+class Metrics(NamedTuple):
+    """The two scores of an image: the first is compared, the second is told beside it."""
+
+    first: str  # their names in the rows
+    second: str
+    names: tuple[str, str]  # what people call them
+    note: str
+
+
+METRICS = (
+    Metrics('iou', 'dice', ('IoU', 'Dice'), 'IoU and Dice are those of the foreground of each'),
+    Metrics(
+        'mask_ap',
+        'box_ap',
+        ('mask AP', 'box AP'),
+        "mask AP and box AP are COCO's average precisions within each",
+    ),
+)
+
+
+def metrics_of(rows: Sequence[Row]) -> Metrics:
+    """Those that the rows hold."""
+    return next(m for m in METRICS if m.first in rows[0])
+
+
 class Comparison(NamedTuple):
-    """With the control, by IoU."""
+    """With the control, by the first score."""
 
     difference: Interval
     p: float  # Wilcoxon's, adjusted by Holm
@@ -37,9 +62,10 @@ class Line(NamedTuple):
     level: str
     seeds: tuple[int, ...]
     images: int
-    iou: np.ndarray  # s n
-    interval: Interval  # of the IoU
-    dice: np.ndarray  # s n
+    metrics: Metrics
+    score: np.ndarray  # s n, the first one
+    interval: Interval  # of it
+    second: np.ndarray  # s n
     cost: Row  # of measure.cost
     comparison: Comparison | None  # none of the control
 
@@ -80,10 +106,11 @@ def summarise(rows: Sequence[Row], costs: Sequence[Row], control: tuple[str, str
       UserError: arms cannot be compared: they have no seed in common, or were scored on other
         images.
     """
-    iou, dice = scores(rows, 'iou'), scores(rows, 'dice')
+    metrics = metrics_of(rows)
+    first, second = scores(rows, metrics.first), scores(rows, metrics.second)
     cost = {(row['arm'], row['level']): row for row in costs}
-    others = [key for key in iou if key != control]
-    compared = [_comparison(iou[key], iou[control]) for key in others]
+    others = [key for key in first if key != control]
+    compared = [_comparison(first[key], first[control]) for key in others]
     adjusted = statistics.holm([p for _, p in compared])
     comparisons = {}
     for key, (differences, _), p in zip(others, compared, adjusted, strict=True):
@@ -95,7 +122,7 @@ def summarise(rows: Sequence[Row], costs: Sequence[Row], control: tuple[str, str
             statistics.verdict(interval, p) if len(differences) > 1 else 'one seed',
         )
     lines = []
-    for key, by_seed in iou.items():
+    for key, by_seed in first.items():
         seeds = sorted(by_seed)
         own = _matrix(by_seed, seeds)
         lines.append(
@@ -103,9 +130,10 @@ def summarise(rows: Sequence[Row], costs: Sequence[Row], control: tuple[str, str
                 *key,
                 seeds=tuple(seeds),
                 images=own.shape[1],
-                iou=own,
+                metrics=metrics,
+                score=own,
                 interval=statistics.bootstrap_interval(own),
-                dice=_matrix(dice[key], seeds),
+                second=_matrix(second[key], seeds),
                 cost=cost[key],
                 comparison=comparisons.get(key),
             )
@@ -115,16 +143,22 @@ def summarise(rows: Sequence[Row], costs: Sequence[Row], control: tuple[str, str
 
 # --- As text -------------------------------------------------------------------------------------
 
-COLUMNS = (
-    *('arm', 'level', 'seeds', 'images', 'params', 'gmac', 'latency_p50_ms', 'latency_p95_ms'),
-    *('memory_mb', 'iou', 'iou_sd', 'iou_low', 'iou_high', 'dice', 'dice_sd', 'difference'),
-    *('difference_low', 'difference_high', 'p_holm', 'detectable', 'verdict'),
-)
+
+def columns(metrics: Metrics) -> tuple[str, ...]:
+    """Of table.csv."""
+    first, second = metrics.first, metrics.second
+    return (
+        *('arm', 'level', 'seeds', 'images', 'params', 'gmac', 'latency_p50_ms', 'latency_p95_ms'),
+        *('memory_mb', first, f'{first}_sd', f'{first}_low', f'{first}_high'),
+        *(second, f'{second}_sd', 'difference'),
+        *('difference_low', 'difference_high', 'p_holm', 'detectable', 'verdict'),
+    )
 
 
 def values(line: Line) -> Row:
     """The columns of table.csv; None where there is nothing to say."""
     cost, compared = line.cost, line.comparison
+    first, second = line.metrics.first, line.metrics.second
     found = {
         'arm': line.arm,
         'level': line.level,
@@ -135,12 +169,12 @@ def values(line: Line) -> Row:
         'latency_p50_ms': 1e3 * cost['latency_p50_s'],
         'latency_p95_ms': 1e3 * cost['latency_p95_s'],
         'memory_mb': cost['memory_bytes'] / 1e6,
-        'iou': line.interval.mean,
-        'iou_sd': statistics.deviation(line.iou),
-        'iou_low': line.interval.low,
-        'iou_high': line.interval.high,
-        'dice': float(line.dice.mean()),
-        'dice_sd': statistics.deviation(line.dice),
+        first: line.interval.mean,
+        f'{first}_sd': statistics.deviation(line.score),
+        f'{first}_low': line.interval.low,
+        f'{first}_high': line.interval.high,
+        second: float(line.second.mean()),
+        f'{second}_sd': statistics.deviation(line.second),
         'verdict': 'control',
     }
     if compared:
@@ -153,13 +187,14 @@ def values(line: Line) -> Row:
             'verdict': compared.verdict,
         }
     nothing = lambda value: value is None or (isinstance(value, float) and math.isnan(value))
-    return {name: None if nothing(value := found.get(name)) else value for name in COLUMNS}
+    names = columns(line.metrics)
+    return {name: None if nothing(value := found.get(name)) else value for name in names}
 
 
 def csv_text(lines: Sequence[Line]) -> str:
     """table.csv."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator='\n')
+    writer = csv.DictWriter(text, columns(lines[0].metrics), lineterminator='\n')
     writer.writeheader()
     writer.writerows(values(line) for line in lines)
     return text.getvalue()
@@ -172,23 +207,27 @@ def _p(value: float) -> str:
 def _cells(line: Line) -> list[str]:
     """The cells of table.md."""
     row, several = values(line), len(line.seeds) > 1
+    first, second = line.metrics.first, line.metrics.second
     score = lambda name, form='.3f': '-' if row[name] is None else format(row[name], form)
     spread = lambda name: score(name) + (f' ± {row[f"{name}_sd"]:.3f}' if several else '')
     between = lambda name, form: f'{score(f"{name}_low", form)} to {score(f"{name}_high", form)}'
     cells = [row['arm'], row['level'], f'{row["params"]:,}', f'{row["gmac"]:.3g}']
     cells += [f'{row["latency_p50_ms"]:.1f} / {row["latency_p95_ms"]:.1f}']
-    cells += [f'{row["memory_mb"]:.0f}', spread('iou'), between('iou', '.3f'), spread('dice')]
+    cells += [f'{row["memory_mb"]:.0f}', spread(first), between(first, '.3f'), spread(second)]
     if line.comparison is None:
         return [*cells, '-', '-', '-', 'control']
     difference = f'{score("difference", "+.3f")} ({between("difference", "+.3f")})'
     return [*cells, difference, _p(line.comparison.p), score('detectable'), row['verdict']]
 
 
-HEADER = (
-    *('arm', 'level', 'parameters', 'GMAC', 'latency p50 / p95, ms', 'memory, MB'),
-    *('IoU, mean ± sd', '95 %', 'Dice, mean ± sd', 'difference of IoU (95 %)', 'p'),
-    *('detectable', 'result'),
-)
+def header(metrics: Metrics) -> tuple[str, ...]:
+    """The columns of table.md."""
+    first, second = metrics.names
+    return (
+        *('arm', 'level', 'parameters', 'GMAC', 'latency p50 / p95, ms', 'memory, MB'),
+        *(f'{first}, mean ± sd', '95 %', f'{second}, mean ± sd'),
+        *(f'difference of {first} (95 %)', 'p', 'detectable', 'result'),
+    )
 
 
 def _notes(lines: Sequence[Line]) -> str:
@@ -197,9 +236,9 @@ def _notes(lines: Sequence[Line]) -> str:
     seeds = ' to '.join(map(str, counts if len(counts) < 3 else (counts[0], counts[-1])))
     size = 'x'.join(map(str, first.cost['input'][1:3]))
     notes = [
-        f'{first.images} images, {seeds} {"seed" if counts == [1] else "seeds"} an arm. IoU and '
-        'Dice are those of the foreground of each image at its own resolution, after the last '
-        'step; ± is the standard deviation of the seeds; intervals are bootstrapped over seeds and '
+        f'{first.images} images, {seeds} {"seed" if counts == [1] else "seeds"} an arm. '
+        f'{first.metrics.note} image at its own resolution, after the last step; '
+        '± is the standard deviation of the seeds; intervals are bootstrapped over seeds and '
         'images; p is that of a paired Wilcoxon test of the images, each averaged over the seeds, '
         'adjusted by Holm for all tests of this table; detectable is the smallest difference that '
         'would be found four times in five.',
@@ -216,16 +255,15 @@ def _notes(lines: Sequence[Line]) -> str:
 
 def markdown(lines: Sequence[Line]) -> str:
     """table.md."""
-    table = [HEADER, ['---'] * len(HEADER), *(_cells(line) for line in lines)]
+    titles = header(lines[0].metrics)
+    table = [titles, ['---'] * len(titles), *(_cells(line) for line in lines)]
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in table) + f'\n\n{_notes(lines)}\n'
 
 
-SHORT = ('arm', 'level', 'parameters', 'GMAC', 'IoU', 'difference of IoU', 'p', 'result')
+_SHORT = (0, 1, 2, 3, 6, 9, 10, 12)  # the columns of table.md that fit on a screen
 
 
-def short(lines: Sequence[Line]) -> list[list[str]]:
-    """The columns of `SHORT`, for the screen."""
-    places = [HEADER.index(name) for name in ('arm', 'level', 'parameters', 'GMAC')]
-    places += [HEADER.index('IoU, mean ± sd'), HEADER.index('difference of IoU (95 %)')]
-    places += [HEADER.index('p'), HEADER.index('result')]
-    return [[cells[i] for i in places] for cells in map(_cells, lines)]
+def short(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows, for the screen."""
+    choose = lambda cells: [cells[i] for i in _SHORT]
+    return choose(header(lines[0].metrics)), [choose(_cells(line)) for line in lines]

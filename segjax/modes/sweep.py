@@ -11,7 +11,7 @@ weights are chosen by the images that are compared. In runs/NAME/sweep/:
     runs.jsonl         a row a seed, arm, level and image
     costs.jsonl        a row an arm and level: parameters, multiply-accumulates, latency, memory
     table.md table.csv a line an arm and level; iou_vs_macs.png iou_vs_latency.png seeds.png
-    side_by_side.png   the same images segmented by every arm
+    side_by_side.png   the same images segmented by every arm (class maps alone)
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from segjax.data.dataset import Roots
 from segjax.files import write_whole
 from segjax.modes import train
 from segjax.modes.eval import find_state
+from segjax.tasks import Instance
 from segjax.train import machine, opening
 from segjax.train.job import Job, make_job
 from segjax.train.rundir import output_folder, read_result
@@ -163,9 +164,10 @@ class _Sweep:
         write_png(self.folder / 'iou_vs_macs.png', plots.over_macs(lines))
         write_png(self.folder / 'iou_vs_latency.png', plots.over_latency(lines))
         write_png(self.folder / 'seeds.png', plots.seeds(lines))
-        write_png(self.folder / 'side_by_side.png', self._side_by_side())
+        if not isinstance(self.arms[0].experiment.task, Instance):
+            write_png(self.folder / 'side_by_side.png', self._side_by_side())
         self.screen.line()
-        self.screen.table(table.SHORT, table.short(lines))
+        self.screen.table(*table.short(lines))
         self.screen.facts({'written to': f'{self.folder}/table.md'})
 
     def _side_by_side(self) -> np.ndarray:

@@ -98,7 +98,8 @@ def test_csv_and_markdown_say_the_same(lines):
     assert '| 3,702 | 3 | 10.0 / 20.0 | 3 |' in text[6]
     assert f'{float(read[2]["iou"]):.3f} ± {float(read[2]["iou_sd"]):.3f}' in text[4]
     assert '12 images, 3 seeds an arm' in table.markdown(lines)
-    assert len(table.short(lines)[0]) == len(table.SHORT)
+    titles, short = table.short(lines)
+    assert 'difference of IoU (95 %)' in titles and len(short[0]) == len(titles)
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -119,3 +120,19 @@ def test_plots_show_every_arm_in_a_colour_of_its_own(draw, lines):
     assert picture.dtype == np.uint8
     for color in ((31, 119, 180), (255, 127, 14), (44, 160, 44)):  # C0 to C2
         assert (np.abs(picture.astype(int) - color).max(axis=-1) < 30).sum() > 20
+
+
+def test_objects_are_compared_by_their_average_precision():
+    """Two arms, two images: .5 against .25 and .75."""
+    row = lambda arm, image, ap: {
+        **{'arm': arm, 'seed': 0, 'fold': 0, 'level': 'main', 'image': image, 'group': ''},
+        **{'mask_ap': ap, 'box_ap': ap + 0.1},
+    }
+    rows = [row('a', 'x', 0.5), row('a', 'y', 0.5), row('b', 'x', 0.25), row('b', 'y', 0.75)]
+    cost = {'level': 'main', 'params': 1, 'macs': 1, 'memory_bytes': 1, 'device': 'CPU'}
+    cost |= {'latency_p50_s': 1.0, 'latency_p95_s': 1.0, 'input': [1, 8, 8, 3]}
+    lines = table.summarise(rows, [cost | {'arm': arm} for arm in 'ab'], ('a', 'main'))
+    values = table.values(lines[1])
+    assert values['mask_ap'] == pytest.approx(0.5) and values['box_ap'] == pytest.approx(0.6)
+    assert values['difference'] == pytest.approx(0)
+    assert 'difference of mask AP (95 %)' in table.markdown(lines)
