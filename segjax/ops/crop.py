@@ -24,7 +24,7 @@ def mirror_pad(
     if all(isinstance(n, int) for n in (*rows, *columns, *x.shape[1:3])):
         return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), mode='reflect')
     for axis, ends in ((1, rows), (2, columns)):  # while exporting for any size
-        x = jnp.take(x, _mirrored(x.shape[axis], *ends), axis)
+        x = jnp.take(x, _mirrored(x.shape[axis], *ends), axis=axis)
     return x
 
 

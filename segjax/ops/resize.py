@@ -95,7 +95,7 @@ def _along(x: Array, axis: int, n: Side, m: Side, align_corners: bool) -> Array:
     shape = [1] * x.ndim
     shape[axis] = m
     weight = jnp.asarray(fraction, x.dtype).reshape(shape)
-    a, b = jnp.take(x, low, axis), jnp.take(x, high, axis)
+    a, b = jnp.take(x, low, axis=axis), jnp.take(x, high, axis=axis)
     return a + (b - a) * weight
 
 
