@@ -97,6 +97,8 @@ class DetectionTrain(TrainPipeline):
     def _augment(
         self, sample: Batch, source: Source, rng: np.random.Generator, fill: Fill | None
     ) -> Batch:
+        if sample.instances is None:
+            raise UserError(f'{type(source).__name__}: the data does not know its objects apart.')
         sample = sample._replace(label=None, weight=None)  # nothing here asks for them
         return super()._augment(sample, source, rng, fill)
 

@@ -38,7 +38,7 @@ from segjax.train.job import Job, make_job
 from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Pace, Screen, quantity
 from segjax.train.state import TrainState
-from segjax.types import Array, Batch, Detections
+from segjax.types import Array, Batch, Detections, Instances
 
 TIMED_S = 10.0  # each thing is measured for about this long
 RUNS = (10, 200)  # but at least and at most so many times
@@ -58,7 +58,7 @@ Found = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Noise(Dataset):
-    """Random 8-bit pictures with random labels, in every split.
+    """Random 8-bit pictures with random labels and objects, in every split.
 
     Attributes:
       size: height and width.
@@ -81,6 +81,19 @@ class Noise(Dataset):
         return _NoiseSource(self)
 
 
+def _squares(rng: np.random.Generator, size: tuple[int, int], num_classes: int) -> Instances:
+    """Eight squares of a quarter of the shorter side, at random places and of random classes."""
+    n, side = 8, max(min(size) // 4, 1)
+    corner = rng.integers(0, [size[1] - side + 1, size[0] - side + 1], (n, 2))
+    return Instances(
+        boxes=np.concatenate([corner, corner + side], axis=1).astype(np.float32),
+        classes=rng.integers(1, num_classes, n, np.int32),
+        masks=tuple(np.ones((side, side), np.uint8) for _ in range(n)),
+        crowd=np.zeros(n, bool),
+        valid=np.ones(n, bool),
+    )
+
+
 class _NoiseSource(Source):
     def __init__(self, dataset: Noise):
         self._dataset = dataset
@@ -93,7 +106,8 @@ class _NoiseSource(Source):
         rng, of = np.random.default_rng(index), self._dataset
         image = rng.integers(0, 256, (*of.size, of.channels), np.uint8)
         label = rng.integers(0, of.num_classes, of.size, np.int32)
-        return make_sample(image, label, index=index, normalize=self.normalize)
+        objects = _squares(rng, of.size, of.num_classes)
+        return make_sample(image, label, index=index, normalize=self.normalize, instances=objects)
 
     def name(self, index: int) -> str:
         return f'noise/{index}'

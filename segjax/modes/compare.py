@@ -65,6 +65,7 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     own = dataclasses.replace(own, eval=pipeline)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(own, roots, num_threads=options.num_threads, trains=False)
+    report.require_class_maps(job, 'compare')
     state, step = find_trained(job, folder, options)
     found = job.evaluate(state, samples=NUM_IMAGES)
     return _Evaluated(folder, fields, job, step, found)

@@ -202,6 +202,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(own, roots, num_threads=options.num_threads, trains=False)
     report.require_class_maps(job, 'report')
+    report.require_class_maps(job, 'report')
     state, step = find_trained(job, folder, options)
     number = len(own.eval.indices(job.eval_source))
     screen.facts({'run': f'{folder}, step {step}: evaluating {number} pictures'})

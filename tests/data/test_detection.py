@@ -129,6 +129,15 @@ def test_a_picture_without_objects_and_one_with_too_many():
     assert full.instances.valid.all() and full.instances.cut == 2
 
 
+def test_data_without_objects_is_refused():
+    class Plain(Pictures):
+        def __getitem__(self, index):
+            return super().__getitem__(index)._replace(instances=None)
+
+    with pytest.raises(UserError, match='does not know its objects apart'):
+        pipeline().sample(Plain([WIDE]), seed=0, number=0)
+
+
 def test_large_scale_jitter_fills_one_canvas():
     """The picture is fitted into 64 x 64, then scaled by 0.1 to 2 and cut or padded."""
     make = pipeline(
