@@ -12,7 +12,8 @@ refused: how Mask R-CNN sorts, suppresses and gathers regions by computed indice
 that all runtimes agree on.
 
 Tried with jax2onnx 0.17.1, jax 0.10.2, onnxruntime 1.31.1 on a CPU, random values, 64x96 pixels:
-greatest difference of a probability 1.8e-7 for U-Net++, 6.0e-7 for FCN-8s.
+greatest difference of a probability 1.8e-7 for U-Net++, 6.0e-7 for FCN-8s; 1.2e-7 for DeepLabV3+
+over MobileNetV2 with 64x64 pixels.
 """
 
 from __future__ import annotations
