@@ -222,6 +222,50 @@ def panel(
     return visualize.framed(visualize.stacked(strips, visualize.GAP))
 
 
+def steps_picture(steps: Any, *, class_names: Sequence[str]) -> np.ndarray:
+    """Anchors, proposals and detections of a picture beside one another, its masks below them.
+
+    Args:
+      steps: `image, anchors, proposals, detections`, as evaluate.detection_steps finds them.
+    """
+    found = steps.detections
+    kept = np.flatnonzero(found.valid & (found.scores >= SURE))
+    texts = [f'{class_names[found.classes[i]]} {found.scores[i]:.2f}' for i in kept]
+    colors = _cycle(len(kept))
+    plain = lambda boxes: Drawn(boxes, [], [''] * len(boxes), _cycle(len(boxes)))
+    cells = [
+        draw(steps.image, plain(np.zeros((0, 4)))),
+        draw(steps.image, plain(steps.anchors)),
+        draw(steps.image, plain(steps.proposals)),
+        draw(steps.image, Drawn(found.boxes[kept], [], texts, colors)),
+    ]
+    column = max(160, cells[0].shape[1])
+    titles = (
+        'image',
+        f'{len(steps.anchors)} anchors most like objects',
+        f'the first {len(steps.proposals)} proposals',
+        f'detections from {SURE}',
+    )
+    strips = [visualize.title_line(titles, column), visualize.abreast(cells, column)]
+    if found.masks is not None and len(kept):
+        strips += _mask_strip([found.masks[i] for i in kept], texts, len(cells), column)
+    return visualize.framed(visualize.stacked(strips, visualize.GAP))
+
+
+def _mask_strip(
+    masks: Sequence[np.ndarray], texts: Sequence[str], columns: int, width: int
+) -> list[np.ndarray]:
+    """The masks as the network gives them, a square each, white where it is sure; with titles."""
+    side = min(width, 4 * masks[0].shape[0])
+    grown = [visualize.resize_label(np.rint(255 * m).astype(np.uint8), (side, side)) for m in masks]
+    strips = []
+    for first in range(0, len(grown), columns):
+        chosen = slice(first, first + columns)
+        strips.append(visualize.abreast([visualize.to_rgb(g) for g in grown[chosen]], width))
+        strips.append(visualize.title_line(texts[chosen], width))
+    return strips
+
+
 def sheet(
     samples: Sequence[Batch], captions: Sequence[str], *, class_names: Sequence[str]
 ) -> np.ndarray:

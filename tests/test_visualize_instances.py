@@ -5,8 +5,9 @@ import numpy as np
 from segjax import visualize_instances as show
 from segjax.data.datasets.shapes import Shapes
 from segjax.data.detection import DetectionTrain
+from segjax.evaluate.detection_steps import Steps
 from segjax.evaluate.instance import Found, InstanceSample
-from segjax.types import Instances
+from segjax.types import Detections, Instances
 
 NAMES = ('background', 'disc', 'square')
 
@@ -96,3 +97,18 @@ def test_a_sheet_shows_samples_of_a_training():
     plain = [s._replace(instances=s.instances._replace(valid=np.zeros(8, bool))) for s in samples]
     without = show.sheet(plain, ['x', 'y', 'z'], class_names=names)
     assert sheet.shape == without.shape and (sheet != without).any(-1).mean() > 0.02
+
+
+def test_steps_show_the_masks_of_sure_detections():
+    image = np.full((20, 30, 3), 90, np.uint8)
+    boxes = np.array([[1, 1, 9, 9], [10, 2, 20, 12]], np.float32)
+    masks, sure = np.ones((2, 7, 7), np.float32), np.array([0.9, 0.2])
+    there = np.ones(2, bool)
+    found = Detections(boxes, sure, np.array([1, 2]), masks, there, np.int32(0))
+    with_masks = show.steps_picture(Steps(image, boxes, boxes, found), class_names=NAMES)
+    boxes_alone = show.steps_picture(
+        Steps(image, boxes, boxes, found._replace(masks=None)), class_names=NAMES
+    )
+    assert with_masks.shape[0] > boxes_alone.shape[0] + 20
+    nothing = found._replace(valid=~there)
+    assert show.steps_picture(Steps(image, boxes, boxes[:0], nothing), class_names=NAMES).any()

@@ -112,7 +112,8 @@ def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options:
     }
     write_json(folder / 'eval.json', plain(result))
     if options.pictures:
-        for name, picture in report.pictures(job, found).items():
+        drawn = report.pictures(job, found) | report.steps(job, state.variables)
+        for name, picture in drawn.items():
             write_png(folder / f'{name}.png', picture)
     return str(folder)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from segjax import visualize_instances
 from segjax.data.detection import DetectionEval
 from segjax.evaluate import Evaluation
+from segjax.evaluate.detection_steps import detection_steps
 from segjax.train import plots
 from segjax.train.job import Job
 from segjax.train.screen import Screen, share
@@ -79,6 +82,14 @@ def headline(found: Evaluation) -> dict[str, str]:
     metrics, kinds = found.metrics, found.evaluator.kinds
     names = {'ap': 'AP', 'ap50': 'AP50'}
     return {f'{k} {shown}': share(metrics[f'{k}_{n}']) for k in kinds for n, shown in names.items()}
+
+
+def steps(job: Job, variables: dict[str, Any]) -> np.ndarray:
+    """What the network does with the first picture that is evaluated, as RGB."""
+    found = detection_steps(
+        job.experiment.model, variables, next(job.eval_batches()), mean=job.mean, std=job.std
+    )
+    return visualize_instances.steps_picture(found, class_names=job.info.class_names)
 
 
 def pictures(job: Job, found: Evaluation) -> dict[str, np.ndarray]:

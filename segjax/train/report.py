@@ -47,6 +47,13 @@ def pictures(job: Job, found: Evaluation) -> dict[str, np.ndarray]:
     return _of(job).pictures(job, found)
 
 
+def steps(job: Job, variables: dict[str, Any]) -> dict[str, np.ndarray]:
+    """How a detector comes to what it finds in one picture, as RGB; nothing of class maps."""
+    if not isinstance(job.evaluation, InstanceEvaluation):
+        return {}
+    return {'steps': instance_report.steps(job, variables)}
+
+
 def details(job: Job, found: Evaluation) -> dict[str, object]:
     """What eval.json holds beside metrics and protocol."""
     return _of(job).details(job, found)
