@@ -7,6 +7,7 @@ The layouts of the folder are in segjax/data/README.md. It begins with weights t
 with another number of classes begin anew. The rate holds for 2 pictures and follows
 --train.batch_size. Sized for one accelerator; on a CPU take a smaller network from scratch, as that
 of maskrcnn_shapes: --backbone=resnet18 --backbone_width=16 --width=64 --norm=batch --weights=none.
+Not run here.
 """
 
 from segjax.data.datasets.coco import CocoFolder

@@ -4,7 +4,7 @@
 
 The network of maskrcnn_shapes with anchors for nuclei of 6 to 80 pixels. Patches of 128 pixels are
 learned from pictures as they are; pictures are evaluated whole, at most 512 pixels long, each
-normalised by itself. A picture may hold hundreds: 300 detections count.
+normalised by itself. A picture may hold hundreds: 300 detections count. Not run here yet.
 """
 
 from segjax.data.datasets.nuclei import Nuclei
