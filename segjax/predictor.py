@@ -99,6 +99,9 @@ class Network:
     Attributes:
       pipeline: size, tiles and orientations, as in evaluation.
       normalize, channels: of the data set it was trained on.
+
+    Raises:
+      UserError: the network is a detector.
     """
 
     model: nn.Module
@@ -106,6 +109,13 @@ class Network:
     pipeline: EvalPipeline
     normalize: str
     channels: int
+
+    def __post_init__(self):
+        if not isinstance(self.task, Semantic):
+            raise UserError(
+                f'{type(self.model).__name__} finds objects, but only networks that make class '
+                'maps can be loaded to predict; --mode=eval shows what a detector finds.'
+            )
 
     def feed(
         self, pixels: np.ndarray, moments: tuple[np.ndarray, np.ndarray] | None = None

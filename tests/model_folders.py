@@ -17,6 +17,7 @@ from segjax.train.model_folder import write_model_folder
 INFO = Info(('background', 'cell', 'wall'), ((0, 0, 0), (69, 170, 75), (230, 57, 70)))
 SAME = UNet(3, widths=(4, 6), padding='same')
 VALID = UNet(3, widths=(4, 6))
+SEMANTIC = Semantic()
 
 
 def draw(model, channels=3, seed=3):
@@ -27,13 +28,11 @@ def draw(model, channels=3, seed=3):
     return jax.tree.map(value, abstract_variables(model, channels))
 
 
-def write_run(folder, model=SAME, *, seed=3, info=INFO, **changes):
+def write_run(folder, model=SAME, *, seed=3, info=INFO, task=SEMANTIC, **changes):
     """A run directory with model/; the directory. `changes`: fields of data set and evaluation."""
     given = {'normalize': 'centered', 'channels': 3} | changes
     dataset = SimpleNamespace(normalize=given.pop('normalize'), channels=given.pop('channels'))
-    parts = SimpleNamespace(
-        model=model, task=Semantic(), dataset=dataset, eval=EvalPipeline(**given)
-    )
+    parts = SimpleNamespace(model=model, task=task, dataset=dataset, eval=EvalPipeline(**given))
     job = SimpleNamespace(experiment=parts, info=info, mean=(0.0,), std=(255.0,))
     variables = draw(model, dataset.channels, seed)
     write_model_folder(folder / 'model', job, variables, step=7)

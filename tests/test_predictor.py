@@ -22,7 +22,7 @@ from segjax.models import FCN
 from segjax.predictor import abstract_variables
 from segjax.pretrained import export_arrays, table
 from segjax.pretrained.safetensors_io import save_variables
-from segjax.tasks import Semantic
+from segjax.tasks import Instance, Semantic
 from segjax.types import UserError
 from tests.model_folders import INFO, SAME, VALID, draw, picture, write_run
 
@@ -201,6 +201,11 @@ def test_damage_is_one_clear_message(tmp_path):
     described.write_text(json.dumps(whole))
     with pytest.raises(UserError, match='misshapen'):
         segjax.load(tmp_path)
+
+
+def test_a_detector_is_refused(tmp_path):
+    with pytest.raises(UserError, match='finds objects'):
+        segjax.load(write_run(tmp_path, task=Instance()))
 
 
 def test_pictures_for_people(tmp_path):
