@@ -155,6 +155,7 @@ class MaskRCNN(nn.Module):
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
     def setup(self):
+        """The parts of the figure; c4 has the last stage of its ResNet as the head."""
         self._check_fields()
         fpn, c4 = self.trunk == 'fpn', self.trunk == 'c4'
         heads_norm = 'batch' if self.version == 2 else 'none'

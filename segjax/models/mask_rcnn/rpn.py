@@ -61,6 +61,7 @@ class RPNHead(nn.Module):
     dtype: str = 'float32'
 
     def setup(self):
+        """The shared convolutions and the two predictors."""
         self.tower = ConvTower(
             self.features, self.depth, kernel_init=SMALL_NORMAL, dtype=self.dtype
         )
