@@ -1,6 +1,6 @@
 """Predictions as files: a folder of them, and a page to look at them."""
 
-from segjax.gallery.folder import Folder
+from segjax.gallery.folder import Gallery
 from segjax.gallery.page import Entry
 
-__all__ = ['Entry', 'Folder']
+__all__ = ['Entry', 'Gallery']

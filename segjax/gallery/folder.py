@@ -64,7 +64,7 @@ def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-class Folder:
+class Gallery:
     """Writes predictions; `add` may be called by several threads.
 
     Args:

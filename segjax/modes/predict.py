@@ -21,7 +21,7 @@ import jax
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.data.inputs import Input, find_inputs
-from segjax.gallery import Entry, Folder
+from segjax.gallery import Entry, Gallery
 from segjax.gallery.folder import SHEET
 from segjax.predictor import Network, Predictor, abstract_variables, load
 from segjax.pretrained.initial import load_weights
@@ -134,7 +134,7 @@ def _ahead(
 
 
 def _predict_all(
-    predictor: Predictor, inputs: Sequence[Input], folder: Folder, num_threads: int
+    predictor: Predictor, inputs: Sequence[Input], folder: Gallery, num_threads: int
 ) -> tuple[list[Entry], dict[str, str]]:
     """Read, predict and write; the gallery's entries, and the files that could not be read."""
     written: deque[Future[Entry]] = deque()
@@ -182,7 +182,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     screen.facts({'network': repr(predictor), 'pictures': f'{len(inputs)} files'})
     names = [item.name for item in inputs]
     shown = frozenset(names[:: -(-len(names) // SHEET)])
-    folder = Folder(output, predictor.info, keep=options.probabilities, sheet=shown)
+    folder = Gallery(output, predictor.info, keep=options.probabilities, sheet=shown)
     begin = time.perf_counter()
     try:
         with watch_compilations(screen.warn):
