@@ -37,6 +37,13 @@ def test_numbers_by_hand(name, last):
     assert _numbers(DRAWINGS[name]())[-len(last) :] == last
 
 
+def test_a_region_by_hand():
+    # The middles of the bins are at x = 2.8 and 4.8, y = 1.95 and 3.45; cell i is at i + 1/2.
+    numbers = _numbers(DRAWINGS['roi_align']())
+    assert numbers[:4] == [13.45, 15.45, 23.95, 25.95]
+    assert numbers[-4:] == [19, 21, 33, 35]  # the last cell of each bin
+
+
 def test_the_matrix_is_drawn_square_by_square():
     numbers = _numbers(DRAWINGS['conv_matrix']())
     assert len(numbers) == 9 + 4 * 16 + 9 + 4 * 25

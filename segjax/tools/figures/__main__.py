@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from segjax.tools.figures import counting, down, training, up
+from segjax.tools.figures import counting, down, regions, training, up
 
 FOLDER = Path(__file__).parents[2] / 'ops' / 'figures'
 DRAWINGS = {
@@ -29,6 +29,8 @@ DRAWINGS = {
         up.conv_matrix,
         up.bilinear_kernel,
         up.deconvolve,
+        regions.roi_align,
+        regions.nms,
         counting.receptive_field,
         counting.cost,
         counting.label_map,

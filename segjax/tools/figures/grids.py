@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -80,7 +80,24 @@ class Picture(NamedTuple):
         axes.imshow(self.pixels, cmap='gray', vmin=0, vmax=1, extent=extent, aspect='auto')
 
 
-Part = Grid | Picture | str
+class Drawing(Protocol):
+    """What a sheet can hold: a grid, a picture, or something with the same three."""
+
+    @property
+    def title(self) -> str:
+        """Above it."""
+        ...
+
+    @property
+    def shape(self) -> tuple[float, float]:
+        """Height and width, in squares."""
+        ...
+
+    def draw(self, axes: Axes, left: float, top: float) -> None:
+        """With its corner at `left`, `top`."""
+
+
+Part = Drawing | str
 
 
 def ramp(h: int, w: int) -> np.ndarray:
