@@ -5,7 +5,9 @@ python -m segjax.tools.compare_torch --nets=unet_64 --ops=    one network, no op
 python -m segjax.tools.compare_torch --json=ratios.json       also to a file
 
 Both sides have the same weights, float32 and all cores, and take turns in one process; Torch keeps
-its channels last. Networks are also compiled with torch.compile. What differs is not compared.
+its channels last. RoIAlign and suppression race plain C++ of one thread instead, which needs g++;
+`taskset -c 0` before the command gives this side one core, too. Networks are also compiled with
+torch.compile. What differs is not compared.
 Quiet the machine first: the work of other processes is shown, and it slows Torch more than XLA.
 """
 
@@ -22,6 +24,7 @@ from typing import Any
 import jax
 import torch  # pyright: ignore[reportMissingImports]
 
+from segjax.tools.compare_torch.kernels import KERNELS
 from segjax.tools.compare_torch.networks import NETWORKS, compare_network
 from segjax.tools.compare_torch.operations import OPERATIONS, compare_operation
 from segjax.tools.compare_torch.race import OtherLoad
@@ -45,7 +48,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for option, known in (('--nets', NETWORKS), ('--ops', OPERATIONS)):
+    for option, known in (('--nets', NETWORKS), ('--ops', {**OPERATIONS, **KERNELS})):
         parser.add_argument(
             option,
             type=lambda text, known=known: _names(text, known),
@@ -66,6 +69,8 @@ def _row(name: str, found: dict[str, dict[str, float]]) -> str:
     ]
     if found.keys() == {'inference'}:
         ratios += ['-', '-']  # was not trained
+    elif found.keys() == {'forward'}:
+        ratios += ['-']  # has no gradient
     return f'| `{name}` | {" | ".join(ratios)} |'
 
 
@@ -85,7 +90,12 @@ def main(arguments: list[str]) -> None:
     load, found = OtherLoad(), {'nets': {}, 'ops': {}}
     say = lambda text: print(text, flush=True)
     for name in options.ops:
-        found['ops'][name] = compare_operation(OPERATIONS[name])
+        try:
+            kernel = KERNELS.get(name)
+            found['ops'][name] = kernel() if kernel else compare_operation(OPERATIONS[name])
+        except OSError as error:
+            say(f'{name}: left out, as there is no working C++ compiler: {error}')
+            continue
         say(_row(name, found['ops'][name]))
     for name in options.nets:
         say(name)
