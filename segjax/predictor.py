@@ -28,17 +28,20 @@ import numpy as np
 from segjax import ops
 from segjax.data import normalize
 from segjax.data.dataset import Info
+from segjax.data.detection import DetectionEval
 from segjax.data.images import read_image, with_channels
 from segjax.data.pipeline import EvalPipeline
 from segjax.evaluate import Inference, probabilities
 from segjax.evaluate.blocks import predict_in_blocks
+from segjax.evaluate.instance import Found, as_coco, rescale
 from segjax.known_networks import NETWORKS, ROUND_TO
 from segjax.pretrained.initial import load_weights
 from segjax.pretrained.table import KNOWN
-from segjax.tasks import Semantic
+from segjax.tasks import Instance, Semantic
 from segjax.train.model_folder import find_model_folder, read_model_folder
-from segjax.types import Array, UserError
-from segjax.visualize import Row, overlay, panel, png_bytes
+from segjax.types import Array, Detections, UserError
+from segjax.visualize import Row, abreast, framed, overlay, panel, png_bytes, resize_image
+from segjax.visualize_instances import SURE, decoded, draw, found_objects
 
 File = str | Path
 Size = tuple[int, int]
@@ -92,6 +95,66 @@ class Prediction:
         return png_bytes(self.picture())
 
 
+@dataclasses.dataclass(frozen=True)
+class ObjectPrediction(Prediction):
+    """What a detector found in a picture; everything in the picture's own pixels.
+
+    `label` has, at each pixel, the class of the best of the objects that are drawn.
+
+    Attributes:
+      found: all detections, best first; masks as COCO's run lengths.
+    """
+
+    found: Found = dataclasses.field(repr=False)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """`n 4`, left, top, right, bottom."""
+        return self.found.boxes
+
+    @property
+    def scores(self) -> np.ndarray:
+        """`n`, the best first."""
+        return self.found.scores
+
+    @property
+    def classes(self) -> np.ndarray:
+        """`n`, ids."""
+        return self.found.classes
+
+    @property
+    def masks(self) -> list[np.ndarray]:
+        """`h w` bool each; none of a detector without masks."""
+        return decoded(self.found.masks)
+
+    def as_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """The detections in the form of COCO's results."""
+        return as_coco(self.found, image_id)
+
+    def overlay(self) -> np.ndarray:
+        """The objects drawn into the picture, each in a colour of its own, at the size at which
+        it is well seen: a whole multiple or fraction of its own; uint8 `h w 3`."""
+        return draw(self.image, found_objects(self.found, self.info.class_names))
+
+    def picture(self) -> np.ndarray:
+        """The picture beside its objects, uint8 `h w 3`."""
+        found = self.overlay()
+        plain = resize_image(self.image, (found.shape[0], found.shape[1]))
+        return framed(abreast([plain, found], found.shape[1]))
+
+
+def paint(found: Found, size: Size) -> np.ndarray:
+    """The class of the best sure object at each pixel, `h w`; its box where it has no mask."""
+    label = np.zeros(size, np.uint8)
+    for i in np.flatnonzero(found.scores >= SURE)[::-1]:
+        if found.masks is not None:
+            label[decoded([found.masks[i]])[0]] = found.classes[i]
+        else:
+            left, top, right, bottom = np.rint(found.boxes[i]).astype(int)
+            label[top:bottom, left:right] = found.classes[i]
+    return label
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
     """A network and how a picture is put to it; what it learned is held beside it.
@@ -99,23 +162,13 @@ class Network:
     Attributes:
       pipeline: size, tiles and orientations, as in evaluation.
       normalize, channels: of the data set it was trained on.
-
-    Raises:
-      UserError: the network is a detector.
     """
 
     model: nn.Module
-    task: Semantic
+    task: Semantic | Instance
     pipeline: EvalPipeline
     normalize: str
     channels: int
-
-    def __post_init__(self):
-        if not isinstance(self.task, Semantic):
-            raise UserError(
-                f'{type(self.model).__name__} finds objects, but only networks that make class '
-                'maps can be loaded to predict; --mode=eval shows what a detector finds.'
-            )
 
     def feed(
         self, pixels: np.ndarray, moments: tuple[np.ndarray, np.ndarray] | None = None
@@ -129,16 +182,28 @@ class Network:
 
     def probabilities(self, variables: dict[str, Any], image: Array, canvas: Size) -> Array:
         """Of the canvas `h w k`, from what `feed` gave."""
-        mean, std = normalize.statistics(self.normalize, image.dtype, channels=self.channels)
+        assert isinstance(self.task, Semantic)
         found = probabilities(
             self.model,
             self.task,
             variables,
-            ops.normalize(image[None], mean, std),
+            self._normalized(image),
             canvas,
             inference=Inference.of(self.pipeline),
         )
         return found[0]
+
+    def detections(self, variables: dict[str, Any], image: Array, seen: Array) -> Detections:
+        """Of one picture, whose part of the canvas is `seen`: height and width."""
+        assert isinstance(self.task, Instance)
+        image = self._normalized(image)
+        found = self.task.predict(self.model, variables, image, sizes=seen[None])
+        return jax.tree.map(lambda part: part[0], found)
+
+    def _normalized(self, image: Array) -> Array:
+        """`1 h w c`."""
+        mean, std = normalize.statistics(self.normalize, image.dtype, channels=self.channels)
+        return ops.normalize(image[None], mean, std)
 
     def without_rounding(self) -> Network:
         """The same for windows that are all of one size."""
@@ -247,6 +312,51 @@ class Predictor:
         return f'<{number}{kinds} of {self.name}: {", ".join(self.info.class_names)}>'
 
 
+class Detector(Predictor):
+    """Finds the objects in a picture, by one network."""
+
+    def __init__(self, *args: Any, name: str):
+        super().__init__(*args, name=name)
+        if len(self.networks) > 1:
+            raise UserError(f'{name}: detectors are not averaged; name one run.')
+        self._detect = jax.jit(Network.detections, static_argnums=0)
+
+    def predict(
+        self, image: File | bytes | np.ndarray, *, probabilities: bool = False
+    ) -> ObjectPrediction:
+        """The objects in a picture, in its own pixels.
+
+        Args:
+          image: as for class maps.
+          probabilities: must be False: detections have scores.
+
+        Raises:
+          UserError: the file cannot be read, the array is no picture, or `probabilities`.
+        """
+        if probabilities:
+            raise UserError('--probabilities is for class maps; detections have scores.')
+        pixels, (network,) = self.read(image), self.networks
+        size, pipeline = pixels.shape[:2], network.pipeline
+        assert isinstance(pipeline, DetectionEval)
+        seen = pipeline.fitted(size)
+        place = np.array(seen, np.int32)
+        detections = self._detect(network, self.variables[0], network.feed(pixels), place)
+        found = rescale(jax.tree.map(np.asarray, detections), seen, size)
+        return ObjectPrediction(pixels, paint(found, size), None, self.info, found)
+
+
+def make_predictor(
+    networks: Sequence[Network], variables: Sequence[dict[str, Any]], info: Info, *, name: str
+) -> Predictor:
+    """A Detector of a network that finds objects; else a Predictor.
+
+    Raises:
+      UserError: there are several, and one finds objects.
+    """
+    detects = any(isinstance(network.task, Instance) for network in networks)
+    return (Detector if detects else Predictor)(networks, variables, info, name=name)
+
+
 def predict_canvas(
     networks: Sequence[Network],
     variables: Sequence[dict[str, Any]],
@@ -267,7 +377,8 @@ def predict_canvas(
 
 def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
     """The shapes and types of a model's variables."""
-    image = jax.ShapeDtypeStruct((1, *model.input_size((64, 64)), channels), jnp.float32)
+    size = getattr(model, 'input_size', lambda size: size)((64, 64))  # detectors take any
+    image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
     init = lambda key: model.init(key, jnp.zeros(image.shape, image.dtype), train=False)
     return jax.eval_shape(init, jax.random.key(0))
 
@@ -303,7 +414,8 @@ def load(*sources: File) -> Predictor:
         are downloaded once.
 
     Raises:
-      UserError: there is no such run or network, it is damaged, or their classes differ.
+      UserError: there is no such run or network, it is damaged, their classes differ, or one of
+        several finds objects.
     """
     if not sources:
         raise UserError('Which run? segjax.load(RUN) takes the directory of a finished training.')
@@ -315,4 +427,4 @@ def load(*sources: File) -> Predictor:
                 'only networks of the same classes can be averaged.'
             )
     name = ', '.join(map(str, sources))
-    return Predictor(networks, variables, infos[0], name=name)
+    return make_predictor(networks, variables, infos[0], name=name)

@@ -28,11 +28,12 @@ def draw(model, channels=3, seed=3):
     return jax.tree.map(value, abstract_variables(model, channels))
 
 
-def write_run(folder, model=SAME, *, seed=3, info=INFO, task=SEMANTIC, **changes):
+def write_run(folder, model=SAME, *, seed=3, info=INFO, task=SEMANTIC, pipeline=None, **changes):
     """A run directory with model/; the directory. `changes`: fields of data set and evaluation."""
     given = {'normalize': 'centered', 'channels': 3} | changes
     dataset = SimpleNamespace(normalize=given.pop('normalize'), channels=given.pop('channels'))
     parts = SimpleNamespace(model=model, task=task, dataset=dataset, eval=EvalPipeline(**given))
+    parts.eval = pipeline or parts.eval
     job = SimpleNamespace(experiment=parts, info=info, mean=(0.0,), std=(255.0,))
     variables = draw(model, dataset.channels, seed)
     write_model_folder(folder / 'model', job, variables, step=7)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,15 +16,17 @@ import segjax
 from segjax import ops
 from segjax.data import normalize
 from segjax.data.dataset import Info
+from segjax.data.detection import DetectionEval
 from segjax.data.pipeline import EvalPipeline
 from segjax.evaluate import blocks, probabilities
+from segjax.evaluate.instance import Found
 from segjax.known_networks import NETWORKS
 from segjax.models import FCN
-from segjax.predictor import abstract_variables
+from segjax.predictor import Detector, Network, abstract_variables, make_predictor, paint
 from segjax.pretrained import export_arrays, table
 from segjax.pretrained.safetensors_io import save_variables
 from segjax.tasks import Instance, Semantic
-from segjax.types import UserError
+from segjax.types import Detections, UserError
 from tests.model_folders import INFO, SAME, VALID, draw, picture, write_run
 
 
@@ -203,9 +206,59 @@ def test_damage_is_one_clear_message(tmp_path):
         segjax.load(tmp_path)
 
 
-def test_a_detector_is_refused(tmp_path):
-    with pytest.raises(UserError, match='finds objects'):
-        segjax.load(write_run(tmp_path, task=Instance()))
+class Square(nn.Module):
+    """A detector that always finds the upper left quarter of the picture, and nothing beside it."""
+
+    @nn.compact
+    def __call__(self, image, *, train, sizes=None):
+        self.param('brightness', nn.initializers.zeros, ())
+        if sizes is None:
+            sizes = jnp.asarray([image.shape[1:3]])
+        h, w = sizes.astype(jnp.float32).T / 2
+        box = jnp.stack([jnp.zeros_like(w), jnp.zeros_like(h), w, h], axis=-1)
+        score = jnp.mean(image, axis=(1, 2, 3))
+        two = lambda part: jnp.stack([part, part], axis=1)
+        return Detections(
+            boxes=two(box),
+            scores=two(score),
+            classes=jnp.full((len(image), 2), 2),
+            masks=jnp.ones((len(image), 2, 4, 4)),
+            valid=jnp.asarray([[True, False]] * len(image)),
+        )
+
+
+def test_a_detector_finds_objects_in_pixels_of_the_picture():
+    """Seen twice as large and in a canvas, found at its own size; masks are pasted."""
+    pipeline = DetectionEval(short=40, round_to=64)
+    network = Network(Square(), Instance(), pipeline, 'unit', 3)
+    variables = {'params': {'brightness': jnp.zeros(())}}
+    image = np.full((20, 30, 3), 255, np.uint8)
+    found = make_predictor([network], [variables], INFO, name='it').predict(image)
+    np.testing.assert_allclose(found.boxes, [[0, 0, 15, 10]], atol=1e-4)
+    np.testing.assert_allclose(found.scores, 40 * 60 / 64**2, atol=1e-5)  # the rest is black
+    (mask,) = found.masks
+    assert mask[2:8, 3:12].all() and not mask[12:].any() and not mask[:, 17:].any()
+    np.testing.assert_array_equal(found.label, 2 * mask)
+    assert found.classes.tolist() == [2] and list(found.shares) == ['background', 'wall']
+    (object_,) = found.as_coco(7)
+    assert object_['image_id'] == 7 and object_['bbox'] == [0, 0, 15, 10]
+    assert (found.overlay() != 255).any() and found._repr_png_().startswith(b'\x89PNG')
+
+
+def test_a_run_of_a_detector_is_loaded_and_not_averaged(tmp_path):
+    run = write_run(tmp_path, Square(), task=Instance(), pipeline=DetectionEval())
+    found = segjax.load(run)
+    assert isinstance(found, Detector) and 'Square' in repr(found)
+    with pytest.raises(UserError, match='for class maps'):
+        found.predict(picture((50, 60)), probabilities=True)
+    with pytest.raises(UserError, match='not averaged'):
+        make_predictor(found.networks * 2, found.variables * 2, INFO, name='two')
+
+
+def test_the_best_object_is_on_top():
+    boxes = np.array([[0, 0, 2, 2], [1, 0, 4, 2], [0, 0, 4, 2]], np.float32)
+    found = Found(boxes, np.array([0.9, 0.8, 0.1]), np.array([1, 2, 3]), None)
+    assert paint(found, (3, 4)).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [0, 0, 0, 0]]
 
 
 def test_pictures_for_people(tmp_path):

@@ -94,7 +94,7 @@ def rescale(detections: Detections, seen: Size, size: Size) -> Found:
     return Found(boxes, scores, classes, masks)
 
 
-def _as_coco(found: Found, image_id: int) -> list[dict[str, Any]]:
+def as_coco(found: Found, image_id: int) -> list[dict[str, Any]]:
     """The detections of a picture as COCO's results have them."""
     corners = found.boxes.astype(np.float64)
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).tolist()
@@ -283,7 +283,7 @@ class InstanceEvaluation:
             image_id,
             self._source.size(image_id),
             self._source.annotations(image_id),
-            _as_coco(own, image_id),
+            as_coco(own, image_id),
             losses={n: [float(s[row]), float(c[row])] for n, (s, c) in losses.items()},
             dropped=int(found.dropped[row]),
         )

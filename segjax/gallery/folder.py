@@ -6,6 +6,11 @@ probabilities/NAME.npz   `probabilities`, h w k float16; or NAME.CLASS.png, 16 b
 gallery/                 small pictures of index.html
 index.html  sheet.png    all of them, and some of them, to look at
 predictions.json         the same in numbers; files that were not read, and why
+coco_results.json        what a detector found, in the form of COCO's results, masks as run lengths,
+coco_images.json         and the pictures and classes that its numbers mean, in that of COCO's data
+
+A detector's overlays are drawn at a size at which they are well seen; its labels have the class of
+the best object at each pixel.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from PIL import Image
 from segjax.data.dataset import Info
 from segjax.files import write_whole
 from segjax.gallery.page import Entry, page
-from segjax.predictor import Prediction
+from segjax.predictor import ObjectPrediction, Prediction
 from segjax.visualize import contact_sheet, png_bytes, resize_label, to_rgb
 
 Probabilities = Literal['none', 'npz', 'png']
@@ -78,6 +83,7 @@ class Gallery:
         self.path, self.info, self.keep = path, info, keep
         self._sheet = sheet
         self._cells: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._objects: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, name: str, file: str, found: Prediction) -> Entry:
         """Write the files of one picture; raises OSError.
@@ -96,6 +102,8 @@ class Gallery:
             _write(self.path / path, _encoded(shown, 'JPEG', quality=88))
         if found.probabilities is not None:
             self._write_probabilities(name, found.probabilities)
+        if isinstance(found, ObjectPrediction):
+            self._objects[file] = found.as_coco(0)
         if name in self._sheet:
             cell = _shrunk(found.image, _CELL)
             self._cells[name] = cell, resize_label(found.label, (cell.shape[0], cell.shape[1]))
@@ -116,6 +124,18 @@ class Gallery:
                 path.with_name(f'{path.name}.{word}.png'), _encoded(Image.fromarray(deep), 'PNG')
             )
 
+    def _write_objects(self, entries: list[Entry]) -> None:
+        images, objects = [], []
+        for number, entry in enumerate(entries, start=1):
+            height, width = entry.size
+            images.append({'id': number, 'file_name': entry.file, 'height': height, 'width': width})
+            objects += [{**found, 'image_id': number} for found in self._objects[entry.file]]
+        names = enumerate(self.info.class_names)
+        categories = [{'id': i, 'name': name} for i, name in names if i]
+        about = {'images': images, 'categories': categories, 'annotations': []}
+        write_whole(self.path / 'coco_results.json', json.dumps(objects).encode())
+        write_whole(self.path / 'coco_images.json', json.dumps(about).encode())
+
     def close(
         self, entries: list[Entry], unreadable: Mapping[str, str], facts: Mapping[str, Any]
     ) -> None:
@@ -128,6 +148,8 @@ class Gallery:
         said = {**facts, 'pictures': pictures, 'unreadable': dict(unreadable)}
         text = json.dumps(said, indent=1, ensure_ascii=False)
         write_whole(self.path / 'predictions.json', text.encode() + b'\n')
+        if self._objects:
+            self._write_objects(entries)
         if self._cells:
             names = sorted(self._cells)
             cells = [self._cells[name] for name in names]

@@ -23,7 +23,14 @@ from segjax.data.dataset import Roots
 from segjax.data.inputs import Input, find_inputs
 from segjax.gallery import Entry, Gallery
 from segjax.gallery.folder import SHEET
-from segjax.predictor import Network, Predictor, abstract_variables, load
+from segjax.predictor import (
+    Detector,
+    Network,
+    Predictor,
+    abstract_variables,
+    load,
+    make_predictor,
+)
 from segjax.pretrained.initial import load_weights
 from segjax.pretrained.table import KNOWN
 from segjax.train import machine, opening
@@ -68,7 +75,7 @@ def _of_weights(e: Experiment, options: RunOptions) -> Predictor:
     expected = abstract_variables(e.model, channels)
     sources = _sources(options.weights)
     variables = [load_weights(source, expected) for source in sources]
-    return Predictor([network] * len(sources), variables, info, name=', '.join(sources))
+    return make_predictor([network] * len(sources), variables, info, name=', '.join(sources))
 
 
 def _of_checkpoint(e: Experiment, options: RunOptions) -> Predictor:
@@ -90,7 +97,7 @@ def _of_checkpoint(e: Experiment, options: RunOptions) -> Predictor:
         )
     step, state = restored
     network = Network(e.model, e.task, e.eval, e.dataset.normalize, e.dataset.channels)
-    return Predictor([network], [state.variables], info, name=str(folder / str(step)))
+    return make_predictor([network], [state.variables], info, name=str(folder / str(step)))
 
 
 def find_predictor(experiment: Experiment | None, options: RunOptions) -> Predictor:
@@ -115,7 +122,7 @@ def find_predictor(experiment: Experiment | None, options: RunOptions) -> Predic
     e, found = experiment, load(options.workdir)
     (said,) = found.networks
     network = Network(said.model, e.task, e.eval, said.normalize, said.channels)
-    return Predictor([network], found.variables, found.info, name=found.name)
+    return make_predictor([network], found.variables, found.info, name=found.name)
 
 
 # --- The pictures --------------------------------------------------------------------------------
@@ -177,6 +184,8 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     if not options.input:
         raise UserError('Which pictures? --input=FOLDER, a file, or a pattern as "photos/*.jpg".')
     predictor = find_predictor(experiment, options)
+    if isinstance(predictor, Detector) and options.probabilities != 'none':
+        raise UserError('--probabilities is for class maps; detections have scores.')
     output = output_folder(options, 'predict')
     inputs = find_inputs(options.input, output=output)
     screen.facts({'network': repr(predictor), 'pictures': f'{len(inputs)} files'})

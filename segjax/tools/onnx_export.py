@@ -41,14 +41,15 @@ from segjax.types import Array, UserError
 def _network(predictor: Predictor):
     """The function to convert: a raw float picture `1 h w c` to probabilities `1 h w k`."""
     (network,), (variables,) = predictor.networks, predictor.variables
-    if not isinstance(network.task, Semantic):
+    task = network.task
+    if not isinstance(task, Semantic):
         raise UserError('a detector has no ONNX form here (see the head of this program).')
     mean, std = normalize.statistics(network.normalize, np.uint8, channels=network.channels)
 
     def predict(image: Array) -> Array:
         normalized = ops.normalize(image, mean, std)
         size = image.shape[1:3]
-        return probabilities(network.model, network.task, variables, normalized, size)
+        return probabilities(network.model, task, variables, normalized, size)
 
     return predict
 

@@ -17,7 +17,7 @@ from segjax import config
 from segjax.data.dataset import Info
 from segjax.data.pipeline import EvalPipeline
 from segjax.pretrained.safetensors_io import save_variables
-from segjax.tasks import Semantic
+from segjax.tasks import Instance, Semantic
 from segjax.train.rundir import write_json
 from segjax.types import UserError
 
@@ -29,7 +29,7 @@ class Description(NamedTuple):
     """What model.json says."""
 
     model: nn.Module
-    task: Semantic
+    task: Semantic | Instance
     pipeline: EvalPipeline  # as the run was evaluated
     normalize: str  # data/normalize.py
     channels: int

@@ -19,11 +19,14 @@ from experiments import fcn8s_shapes
 from segjax import config
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
+from segjax.evaluate.instance import Found, encode_masks
+from segjax.gallery import Gallery
 from segjax.modes import predict
+from segjax.predictor import ObjectPrediction, paint
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.state import init_state
 from segjax.types import UserError
-from tests.model_folders import SAME, draw, write_run
+from tests.model_folders import INFO, SAME, draw, write_run
 
 
 @pytest.fixture(scope='module')
@@ -174,6 +177,30 @@ def test_only_model_is_needed(trained, zoo, found, tmp_path):
     deep = np.asarray(read(tmp_path / 'out/probabilities/plain.disc.png')) / 65535
     kept = np.load(found / 'probabilities/plain.png.npz')['probabilities'][..., 1]
     np.testing.assert_allclose(deep, kept, atol=1e-3)
+
+
+def test_objects_are_written_as_coco_has_them(tmp_path):
+    from pycocotools.coco import COCO
+
+    gallery = Gallery(tmp_path, INFO, sheet=frozenset(['b']))
+    entries, image = [], np.zeros((8, 12, 3), np.uint8)
+    for name, number in (('a', 0), ('b', 2)):
+        boxes = np.tile(np.array([[2, 1, 6, 5]], np.float32), (number, 1))
+        masks = encode_masks(np.ones((number, 4, 4), np.float32), boxes, (8, 12))
+        found = Found(boxes, np.full(number, 0.75), np.full(number, 2), masks)
+        label = paint(found, (8, 12))
+        prediction = ObjectPrediction(image, label, None, INFO, found)
+        entries.append(gallery.add(name, f'{name}.jpg', prediction))
+    gallery.close(entries, {}, {})
+    results = COCO(tmp_path / 'coco_images.json').loadRes(str(tmp_path / 'coco_results.json'))
+    assert [results.imgs[i]['file_name'] for i in (1, 2)] == ['a.jpg', 'b.jpg']
+    assert [c['name'] for c in results.loadCats([1, 2])] == ['cell', 'wall']
+    assert not results.getAnnIds(1)
+    both = results.loadAnns(results.getAnnIds(2))
+    assert [o['category_id'] for o in both] == [2, 2] and both[0]['bbox'] == [2, 1, 4, 4]
+    np.testing.assert_array_equal(2 * results.annToMask(both[0]), label)
+    assert (tmp_path / 'overlays/b.png').is_file()
+    assert 'b.jpg' in (tmp_path / 'index.html').read_text()
 
 
 def test_a_checkpoint_of_an_unfinished_run(experiment, tmp_path, zoo):
