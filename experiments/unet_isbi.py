@@ -24,9 +24,9 @@ between small cells are closed; the faint ones of cells cut lengthwise have gaps
 The same weights averaged over seven turned and mirrored versions (--mode=eval --orientations=7):
 warping error .00093, Rand error .185, pixel error .0490, V-Rand .908, V-Info .966, Dice .797.
 
-What the paper's two points add, one seed each, 1200 steps: with the weight map (--separation=10) cells
-are better apart, and pixels a little worse: 8.7 % wrong, Dice .808, warping error .00094, Rand error
-.205, pixel error .0506, V-Rand .911, V-Info .960. Without elastic deformation
+What the paper's two points add, one seed each, 1200 steps: with the weight map (--separation=10)
+cells are better apart, and pixels a little worse: 8.7 % wrong, Dice .808, warping error .00094,
+Rand error .205, pixel error .0506, V-Rand .911, V-Info .960. Without elastic deformation
 (--train.transforms.2.sigma=0) everything is better, so short a training on so few, alike slices:
 7.8 % wrong, Dice .813, warping error .00085, Rand error .159, pixel error .0491, V-Rand .922,
 V-Info .969.
