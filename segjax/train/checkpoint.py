@@ -294,6 +294,8 @@ class Checkpointer:
     def close(self) -> None:
         """Finishes what is under way. Must be called before the interpreter ends."""
         self.wait()
+        if not self._muted:
+            self._remove_leftovers(_DELETING)  # of a crash, where nothing was left to save
 
     def _saving(self, step: int) -> Path:
         return self._directory / f'{_SAVING}{step}'

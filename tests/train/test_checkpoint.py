@@ -465,6 +465,17 @@ def test_kill_9_at_any_moment_leaves_a_consistent_directory(tmp_path):
     assert len(checkpointer.steps()) == 3
 
 
+def test_a_deletion_cut_short_is_finished_even_where_nothing_is_saved(tmp_path):
+    doomed = tmp_path / '.deleting-3'
+    doomed.mkdir()
+    with Checkpointer(tmp_path, muted=True):
+        pass
+    assert doomed.is_dir()  # another process has charge of the directory
+    with Checkpointer(tmp_path):
+        pass
+    assert not doomed.exists()
+
+
 def test_leftovers_go_at_the_first_save_and_readers_leave_them(tmp_path, capsys):
     checkpointer = save_steps(tmp_path, 1)
     for name in ('.saving-8', '.saving-9.orbax-checkpoint-tmp', '.deleting-0'):
