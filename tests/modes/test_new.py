@@ -58,7 +58,8 @@ def test_what_it_writes_is_an_experiment_fitted_to_the_data(experiments, capsys)
     said = capsys.readouterr().out
     assert f'written to  {file}' in said
     assert 'python launch.py --exp=my_cells --mode=check_data' in said
-    assert max(map(len, file.read_text().splitlines())) <= 100
+    lines = [line for line in file.read_text().splitlines() if str(folder) not in line]
+    assert max(map(len, lines)) <= 100  # a path has no place to break
     made, like = launch.load_experiment(experiments, 'my_cells'), unet_folder()
     assert made.dataset == dataclasses.replace(like.dataset, folder=str(folder))
     assert made.model == like.model

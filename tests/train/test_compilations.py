@@ -22,7 +22,7 @@ def test_each_shape_counts_once_and_the_fourth_is_told():
         for size in (1, 2, 2, 3, 3):
             score(np.ones(size, np.float32))
             other(np.ones(size, np.float32))
-        assert counts == {'train_step': 0, 'score': 3} and told == []
+        assert counts == {'train_step': 0, 'score': 3, 'predict_canvas': 0} and told == []
         score(np.ones(4, np.float32))
         score(np.ones(5, np.float32))
     score(np.ones(6, np.float32))
@@ -39,4 +39,4 @@ def test_the_names_are_those_of_the_programs():
         job.evaluate(state, batches=iter([next(job.eval_batches())]))
         place = job.parallel
         job.train_step()(place.place_state(state), place.place_batch(batch))
-    assert counts == {'train_step': 1, 'score': 1}
+    assert counts == {'train_step': 1, 'score': 1, 'predict_canvas': 0}
