@@ -121,7 +121,7 @@ def model_card(
         f'{_table(("id", "class", "colour"), colors)}\n\n'
         '## How to use it\n\nWith segjax, in this folder:\n\n'
         "    import segjax\n    segjax.load('.').predict('picture.png').show()\n\n"
-        f'With nothing but jax and numpy:\n\n'
+        f'With nothing but jax, flatbuffers and numpy:\n\n'
         f'{_call(predictor, sizes, picture_type(preprocessing))}\n\n'
         f'Pictures are normalised inside ({preprocessing["normalize"]}, '
         f'{preprocessing["channels"]} channels).\n'
