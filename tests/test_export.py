@@ -60,7 +60,8 @@ def test_the_recipe_of_a_published_folder_needs_jax_alone(tmp_path):
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     folder = run / 'export'
     card = (folder / 'README.md').read_text()
-    recipe = card.partition('nothing but jax, flatbuffers and numpy:\n\n')[2].partition('\n\n`picture`')[0]
+    text = card.partition('nothing but jax, flatbuffers and numpy:\n\n')[2]
+    recipe = text.partition('\n\n`picture`')[0]
     pictures = [picture((65, 90)), picture((72, 64), seed=1)]
     for number, image in enumerate(pictures):
         np.save(folder / f'picture{number}.npy', image)
