@@ -34,6 +34,9 @@ class Part(Source):
     def group(self, index: int) -> str:
         return self._source.group(self._indices[index])
 
+    def look(self, index: int) -> str:
+        return self._source.look(self._indices[index])
+
     def annotations(self, index: int) -> list[dict[str, Any]]:
         return self._source.annotations(self._indices[index])
 

@@ -113,6 +113,10 @@ class PairSource(Source):
     def group(self, index: int) -> str:
         return self._records[index].get('group', b'').decode()
 
+    def look(self, index: int) -> str:
+        look = self._records[index].get('look', b'').decode()
+        return look or self.group(index)
+
     def annotations(self, index: int) -> list[dict[str, Any]]:
         known = self._dataset.decode_annotations(self._records[index])
         return super().annotations(index) if known is None else known
@@ -244,7 +248,7 @@ class PairedDataset(Dataset):
         for field in dataclasses.fields(Dataset):  # these act after the records are read
             del fields[field.name]
         parent = roots.data_dir / type(self).__name__.lower()
-        identity = records.digest(type(self).__name__, folder, fields)
+        identity = records.digest(type(self).__name__, folder, fields, self.target_features)
         earlier = sorted(parent.glob(f'{identity}-*'), key=lambda f: f.stat().st_mtime)
         try:
             self.require(roots)

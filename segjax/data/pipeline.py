@@ -7,6 +7,7 @@ Grain prefetches batches by threads; it decides nothing about their content.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -96,6 +97,15 @@ def load_readable(source: Source, index: int) -> Batch:
 
 
 @functools.lru_cache(maxsize=4)
+def _chances(source: Source, balance: float) -> np.ndarray:
+    """The chance of each record: of n of one look, n^-balance each, up to what makes the sum 1."""
+    looks = [source.look(i) for i in range(len(source))]
+    number = collections.Counter(looks)
+    weights = np.array([number[look] for look in looks], np.float64) ** -balance
+    return weights / weights.sum()
+
+
+@functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng((seed, _PERMUTATION, epoch)).permutation(length)
 
@@ -127,6 +137,9 @@ class TrainPipeline:
       transforms: augmentations, in their order.
       max_class_share: a window in which one class covers more than this is drawn again, up to ten
         times; 1 accepts any.
+      balance: 0 learns from each record once an epoch. 1 draws every look (Source.look) as often as
+        any other, however many records share it; between the two, of n records of one look each is
+        drawn n^-balance as often as a single one. What is drawn does not know of epochs then.
       pad: what lies beyond the border, 'constant' (the value that is 0 after normalisation, label
         ignored) or 'reflect' (mirrored, label too). A picture smaller than the window is padded to
         the right and below.
@@ -142,6 +155,7 @@ class TrainPipeline:
     stretch: tuple[int, int] = (0, 0)
     transforms: tuple[Transform, ...] = ()
     max_class_share: float = 1.0
+    balance: float = 0.0
     pad: Literal['constant', 'reflect'] = 'constant'
     margin: int = 0
     instances: int = 0
@@ -187,9 +201,12 @@ class TrainPipeline:
 
     def sample(self, source: Source, *, seed: int, number: int, fill: Fill | None = None) -> Batch:
         """Sample `number` of a run: record, augmentation and window follow from (seed, number)."""
-        epoch, position = divmod(number, len(source))
-        index = int(_permutation(seed, epoch, len(source))[position])
         rng = np.random.default_rng((seed, _SAMPLE, number))
+        if self.balance:
+            index = int(rng.choice(len(source), p=_chances(source, self.balance)))
+        else:
+            epoch, position = divmod(number, len(source))
+            index = int(_permutation(seed, epoch, len(source))[position])
         return self._augment(load_readable(source, index), source, rng, fill)
 
     def empty_batch(self, channels: int) -> Batch:

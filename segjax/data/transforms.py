@@ -115,6 +115,22 @@ class Elastic(Transform):
         return warp.bent(rng.normal(0, self.sigma, (self.grid, self.grid, 2)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Invert(Transform):
+    """Makes dark bright and bright dark: integers about the middle of their type, floats about 0.
+
+    It turns fluorescence, bright nuclei on a dark ground, into something like bright-field.
+    Floats are taken for standardised ones, `normalize='zscore'`.
+    """
+
+    probability: float = 0.5
+
+    def color(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.probability:
+            return image
+        return np.iinfo(image.dtype).max - image if image.dtype.kind in 'iu' else -image
+
+
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601
 
 

@@ -75,6 +75,27 @@ def test_a_start_in_the_middle_continues_exactly():
     assert (other.image != whole[0].image).any()
 
 
+class Looks(Pictures):
+    """Eight pictures of one look and one of another."""
+
+    def __init__(self):
+        super().__init__([(8, 8)] * 9)
+
+    def look(self, index):
+        return 'rare' if index == 8 else 'common'
+
+
+@pytest.mark.parametrize(
+    ('balance', 'share'), [(0.0, 1 / 9), (0.5, 1 / (1 + 8**0.5)), (1.0, 1 / 2)]
+)
+def test_rare_looks_are_drawn_more_often(balance, share):
+    feed = TrainPipeline(batch_size=100, crop=(8, 8), balance=balance)
+    ids = np.concatenate([b.image_id for b in take(feed.batches(Looks(), seed=0), 9)])
+    assert abs((ids == 8).mean() - share) < 0.05
+    again = take(feed.batches(Looks(), seed=0, start=4), 5)
+    np.testing.assert_array_equal(np.concatenate([b.image_id for b in again]), ids[400:])
+
+
 @pytest.mark.parametrize('num_threads', [0, 1, 4])
 def test_threads_do_not_matter(num_threads):
     source = shapes()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segjax.data.resample import Warp, warp_image
-from segjax.data.transforms import ColorJitter, Flip, Rotate, ScaleJitter, Turn
+from segjax.data.transforms import ColorJitter, Flip, Invert, Rotate, ScaleJitter, Turn
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
 
@@ -85,3 +85,14 @@ def test_contrast_keeps_the_mean_and_saturation_the_luma():
 
 def test_colour_jitter_of_one_channel():
     assert ColorJitter(0.3, 0.3, 0.3).color(IMAGE[:, :, :1], rng()).shape == (6, 9, 1)
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'middle'), [('uint8', 127.5), ('uint16', 32767.5), ('float32', 0)]
+)
+def test_inverting_mirrors_values_about_the_middle(dtype, middle):
+    image = IMAGE.astype(dtype)
+    out = Invert(1.0).color(image, rng())
+    assert out.dtype == image.dtype
+    np.testing.assert_array_equal((image.astype(np.float64) + out) / 2, middle)
+    np.testing.assert_array_equal(Invert(0.0).color(image, rng()), image)

@@ -93,9 +93,20 @@ def split_by_look(names: list[str], looks: list[_Look], share: float) -> set[str
 
 
 @functools.lru_cache(maxsize=2)
+def _looks(folder: Path, names: tuple[str, ...]) -> list[_Look]:
+    return [_describe(read_image(_picture(folder / name))) for name in names]
+
+
+@functools.lru_cache(maxsize=2)
 def _val_names(folder: Path, names: tuple[str, ...], share: float) -> frozenset[str]:
-    looks = [_describe(read_image(_picture(folder / name))) for name in names]
-    return frozenset(split_by_look(list(names), looks, share))
+    return frozenset(split_by_look(list(names), _looks(folder, names), share))
+
+
+@functools.lru_cache(maxsize=2)
+def _origins(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """The first picture of the group of each."""
+    groups = _group(_looks(folder, names))
+    return {names[i]: names[members[0]] for members in groups for i in members}
 
 
 def _picture(folder: Path) -> Path:
@@ -168,6 +179,18 @@ class Nuclei(CellDataset):
         for number, mask in enumerate(sorted(masks, key=np.sum, reverse=True), start=1):
             objects[mask] = number
         return objects
+
+    @property
+    def target_features(self) -> tuple[str, ...]:
+        return (*super().target_features, 'look')
+
+    def encode_target(
+        self, pair: Pair, image: np.ndarray, roots: Roots
+    ) -> tuple[np.ndarray, dict[str, bytes]]:
+        label, features = super().encode_target(pair, image, roots)
+        folders = self._folders(roots)
+        origins = _origins(folders[0].parent, tuple(f.name for f in folders))
+        return label, features | {'look': origins[pair.name].encode()}
 
     def part(self, image: np.ndarray) -> str:
         return modality(image)

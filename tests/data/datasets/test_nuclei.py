@@ -74,6 +74,15 @@ def test_look_alikes_stay_together(roots):
     assert set(val) in ({'dark0', 'dark2'}, {'dark1', 'dark3'})  # the one stained group is train's
 
 
+def test_look_alikes_have_one_look(roots):
+    looks = {}
+    for split in ('train', 'val'):
+        source = Nuclei(val_share=0.5).source(split, roots)
+        looks |= {name: source.look(i) for name, i in by_name(source).items()}
+    assert looks['dark0'] == looks['dark2'] != looks['dark1'] == looks['dark3']
+    assert looks['tissue'] not in (looks['dark0'], looks['dark1'])
+
+
 def test_chains_of_near_pictures_are_one_group():
     looks = [_Look('fluorescence', (9, 9), (0.2 * i,)) for i in range(6)]
     far = [_Look('fluorescence', (9, 9), (5.0 + i,)) for i in range(6)]
