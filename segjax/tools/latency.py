@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from segjax import ops
 from segjax.layers.cost import layer_costs
 from segjax.models import LRASPP, DeepLabV3, DeepLabV3Plus
-from segjax.tools.compare_torch.race import race
+from segjax.tools.race import race
 from segjax.train import machine
 
 SECONDS = 20.0  # of all networks at one size

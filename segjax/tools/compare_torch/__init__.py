@@ -5,7 +5,6 @@
     networks.py    the networks; the next one is a line here and a file in twins/
     twins/         the networks in plain Torch, layers named as ours
     weights.py     our variables in a twin
-    race.py        timing, one candidate after the other
 
 Needs torch besides the requirements; nothing else in segjax imports it.
 """

@@ -27,7 +27,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from segjax.tools.compare_torch.kernels import KERNELS
 from segjax.tools.compare_torch.networks import NETWORKS, compare_network
 from segjax.tools.compare_torch.operations import OPERATIONS, compare_operation
-from segjax.tools.compare_torch.race import OtherLoad
+from segjax.tools.race import OtherLoad
 from segjax.train import machine, provenance
 from segjax.train.rundir import write_json
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from segjax import ops
 from segjax.tools.compare_torch.agreement import difference, require
-from segjax.tools.compare_torch.race import race_against
+from segjax.tools.race import race_against
 
 SECONDS = 2.0
 TOLERANCE = 1e-5

@@ -19,9 +19,9 @@ from segjax.models import FCN, DeepLabV3Plus, UNet, UNetPlusPlus
 from segjax.optim import Constant, Sgd
 from segjax.tasks import Semantic
 from segjax.tools.compare_torch.agreement import difference, require
-from segjax.tools.compare_torch.race import race_against
 from segjax.tools.compare_torch.twins import deeplabv3plus, fcn, unet, unetplusplus
 from segjax.tools.compare_torch.weights import gradients, load, random_variables
+from segjax.tools.race import race_against
 from segjax.train.state import state_from
 from segjax.train.step import make_train_step
 from segjax.types import Batch

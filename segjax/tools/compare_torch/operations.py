@@ -14,7 +14,7 @@ from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
 from segjax import ops
 from segjax.tools.compare_torch.agreement import difference, require
-from segjax.tools.compare_torch.race import race_against
+from segjax.tools.race import race_against
 
 SECONDS = 1.0
 TOLERANCE = 1e-3
