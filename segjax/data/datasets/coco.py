@@ -141,11 +141,19 @@ class CocoInstances(PairedDataset):
       numbering: 'dense' numbers the classes from 1 without gaps; 'ids' takes the category ids, 91
         classes with the background, some of them nothing.
       keep_empty: train on pictures without objects, too; published recipes leave them out.
+      num_train: train on so many pictures, evenly spaced over the split; 0 for all. With
+        --eval.split=train the same are evaluated: can the network learn a handful by heart?
     """
 
     raw: str = 'coco2017'
     numbering: Literal['dense', 'ids'] = 'dense'
     keep_empty: bool = True
+    num_train: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_train < 0:
+            raise UserError(f'--num_train={self.num_train}: a number of pictures, or 0 for all.')
 
     def raw_folder(self, roots: Roots) -> Path:
         return roots.raw_dir / self.raw
@@ -216,6 +224,13 @@ class CocoInstances(PairedDataset):
         return path, read_coco_file(path)
 
     def pairs(self, split: str, roots: Roots) -> list[Pair]:
+        pairs = self._all_pairs(split, roots)
+        if split != 'train' or not self.num_train:
+            return pairs
+        number = min(self.num_train, len(pairs))
+        return [pairs[i * len(pairs) // number] for i in range(number)]
+
+    def _all_pairs(self, split: str, roots: Roots) -> list[Pair]:
         path, content = self._pictures(split, roots)
         images = self.images(split, roots)
         there = {p.name for p in images.iterdir()}
@@ -358,8 +373,8 @@ class CocoFolder(CocoInstances):
         self.require(roots)
         return super().info(roots)
 
-    def pairs(self, split: str, roots: Roots) -> list[Pair]:
-        pairs, files = super().pairs(split, roots), self.annotation_files(roots)
+    def _all_pairs(self, split: str, roots: Roots) -> list[Pair]:
+        pairs, files = super()._all_pairs(split, roots), self.annotation_files(roots)
         if files['train'] != files['val']:
             return pairs
         chosen = [p for p in pairs if _in_val(p.image.name, self.val_share) == (split == 'val')]

@@ -1,5 +1,6 @@
 """COCO's instances: classes and gaps, objects by hand, flaws, folders of one's own."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -117,6 +118,15 @@ def test_pictures_without_objects_may_be_left_out_of_training(roots):
     assert [len(dataset.source(split, roots)) for split in ('train', 'val')] == [2, 3]
 
 
+def test_training_on_a_few_is_evaluated_on_the_same(roots):
+    few = CocoInstances(num_train=2)
+    assert [p.image.name for p in few.pairs('train', roots)] == ['001.png', '004.png']
+    assert [len(few.source(split, roots)) for split in ('train', 'val')] == [2, 3]
+    assert len(CocoInstances(num_train=9).source('train', roots)) == 3
+    with pytest.raises(UserError, match='--num_train=-1'):
+        CocoInstances(num_train=-1)
+
+
 def test_an_object_without_outline_is_its_box(roots):
     path = roots.raw_dir / 'coco2017/annotations/instances_train2017.json'
     known = rectangle(1, 2, 6, 3)
@@ -174,6 +184,10 @@ def test_one_file_is_split_by_hash(tmp_path):
     names = {s: {p.name for p in dataset.pairs(s, roots)} for s in ('train', 'val')}
     assert not names['train'] & names['val'] and len(names['train'] | names['val']) == 30
     assert 2 <= len(names['val']) <= 12
+    few = dataclasses.replace(dataset, num_train=3)
+    assert {p.name for p in few.pairs('train', roots)} < names['train']
+    assert len(few.pairs('train', roots)) == 3
+    assert {p.name for p in few.pairs('val', roots)} == names['val']
 
 
 def test_what_is_wrong_with_a_folder_is_said(tmp_path):
