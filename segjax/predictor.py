@@ -134,7 +134,8 @@ class ObjectPrediction(Prediction):
     def overlay(self) -> np.ndarray:
         """The objects drawn into the picture, each in a colour of its own, at the size at which
         it is well seen: a whole multiple or fraction of its own; uint8 `h w 3`."""
-        return draw(self.image, found_objects(self.found, self.info.class_names))
+        size = self.image.shape[0], self.image.shape[1]
+        return draw(self.image, found_objects(self.found, size, self.info.class_names))
 
     def picture(self) -> np.ndarray:
         """The picture beside its objects, uint8 `h w 3`."""

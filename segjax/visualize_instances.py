@@ -6,18 +6,21 @@ objects of one class could not be told apart otherwise; its class is written at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from segjax import visualize
+from segjax.data.segmentations import encode_mask
+from segjax.metrics.matching import Matching, Objects, match_objects
 from segjax.types import Batch, Instances
 from segjax.visualize import Palette
 
+Size = tuple[int, int]
+
 SURE = 0.5  # score from which a detection is drawn
-MATCH = 0.5  # IoU from which a detection has found an object
 COLORS = (
     *((31, 119, 220), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 219)),
     *((140, 86, 75), (227, 60, 194), (188, 189, 34), (23, 190, 207), (255, 187, 20)),
@@ -29,61 +32,45 @@ class Drawn(NamedTuple):
     """Objects of a picture, in its pixels."""
 
     boxes: np.ndarray  # n 4
-    masks: Sequence[np.ndarray]  # n arrays h w bool, or none
+    masks: Sequence[np.ndarray]  # n arrays h w bool, or none; at the picture's size or as shown
     texts: Sequence[str]  # n, what stands at the box
     colors: Sequence[tuple[int, int, int]]  # n
 
 
-def whole_masks(known: Instances, size: tuple[int, int]) -> list[np.ndarray]:
-    """The cropped masks of a sample on canvases of its picture, `h w` bool."""
-    masks = []
-    for box, mask in zip(known.boxes, known.masks, strict=True):
-        canvas = np.zeros(size, bool)
-        left, top = box[:2].astype(int)
-        canvas[top : top + mask.shape[0], left : left + mask.shape[1]] = mask > 0
-        masks.append(canvas)
-    return masks
+def _whole(mask: np.ndarray, box: np.ndarray, size: Size) -> np.ndarray:
+    """A cropped mask on a canvas of its picture, `h w` bool."""
+    canvas = np.zeros(size, bool)
+    left, top = box[:2].astype(int)
+    canvas[top : top + mask.shape[0], left : left + mask.shape[1]] = mask > 0
+    return canvas
+
+
+def _decode(mask: dict[str, Any]) -> np.ndarray:
+    """Run lengths as a canvas, `h w` bool."""
+    from pycocotools import mask as coco_mask
+
+    return np.asarray(coco_mask.decode(dict(mask))) > 0  # pyright: ignore[reportArgumentType]
 
 
 def decoded(masks: Sequence[dict[str, Any]] | None) -> list[np.ndarray]:
     """Run lengths as canvases `h w` bool; none for a detector without masks."""
-    from pycocotools import mask as coco_mask
-
-    return [np.asarray(coco_mask.decode(dict(mask))) > 0 for mask in masks or ()]  # pyright: ignore
+    return [_decode(mask) for mask in masks or ()]
 
 
-def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of boxes `n 4` and `m 4`, `n m`."""
-    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
-    both = np.maximum(high - low, 0).prod(-1)
-    area = lambda boxes: (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    return both / np.maximum(area(a)[:, None] + area(b) - both, 1e-9)
+def _shown(masks: Iterable[np.ndarray], size: Size) -> list[np.ndarray]:
+    """Canvases of a picture at the size at which it is shown.
 
-
-def mask_iou(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
-    """IoU of masks, `n m`."""
-    if not (len(a) and len(b)):
-        return np.zeros((len(a), len(b)))
-    flat = [np.reshape(masks, (len(masks), -1)).astype(np.float32) for masks in (a, b)]
-    both = flat[0] @ flat[1].T
-    return both / np.maximum(flat[0].sum(1)[:, None] + flat[1].sum(1) - both, 1)
-
-
-def match(iou: np.ndarray, threshold: float) -> list[int]:
-    """For each detection, best first, the object that it finds: that of the largest IoU among those
-    left, or -1 where none reaches the threshold.
-
-    Args:
-      iou: `objects detections`.
+    One after another: a hundred canvases of a large picture would not fit into memory.
     """
-    left, matches = iou.copy(), []
-    for column in range(iou.shape[1]):
-        row = int(np.argmax(left[:, column])) if len(left) else -1
-        found = row >= 0 and left[row, column] >= threshold
-        matches.append(row if found else -1)
-        if found:
-            left[row] = -1
-    return matches
+    return [visualize.resize_label(mask, visualize.display_size(*size)) for mask in masks]
+
+
+def _known_masks(known: Instances, chosen: np.ndarray, size: Size) -> list[np.ndarray]:
+    return _shown((_whole(known.masks[i], known.boxes[i], size) for i in chosen), size)
+
+
+def _found_masks(found: Any, chosen: np.ndarray, size: Size) -> list[np.ndarray]:
+    return _shown((_decode(found.masks[i]) for i in chosen), size) if found.masks else []
 
 
 # --- Drawing -------------------------------------------------------------------------------------
@@ -133,58 +120,72 @@ def _cycle(number: int) -> list[tuple[int, int, int]]:
     return [COLORS[i % len(COLORS)] for i in range(number)]
 
 
-def known_objects(known: Instances, size: tuple[int, int], class_names: Sequence[str]) -> Drawn:
+def known_objects(known: Instances, size: Size, class_names: Sequence[str]) -> Drawn:
     """What is there; crowds are marked with a star."""
     texts = [
         f'{class_names[label]}{" *" if crowd else ""}'
         for label, crowd in zip(known.classes.tolist(), known.crowd, strict=True)
     ]
-    return Drawn(known.boxes, whole_masks(known, size), texts, _cycle(len(texts)))
+    masks = _known_masks(known, np.arange(len(texts)), size)
+    return Drawn(known.boxes, masks, texts, _cycle(len(texts)))
 
 
-def found_objects(found: Any, class_names: Sequence[str], *, sure: float = SURE) -> Drawn:
+def found_objects(
+    found: Any, size: Size, class_names: Sequence[str], *, sure: float = SURE
+) -> Drawn:
     """The detections (boxes, scores, classes, masks: evaluate.Found) with a score of `sure`."""
     kept = np.flatnonzero(found.scores >= sure)
-    masks = decoded([found.masks[i] for i in kept]) if found.masks is not None else []
     texts = [f'{class_names[found.classes[i]]} {found.scores[i]:.2f}' for i in kept]
-    return Drawn(found.boxes[kept], masks, texts, _cycle(len(kept)))
+    return Drawn(found.boxes[kept], _found_masks(found, kept, size), texts, _cycle(len(kept)))
+
+
+def match_sure(known: Instances, found: Any, size: Size, *, sure: float = SURE) -> Matching:
+    """Whom the detections with a score of `sure` find; by masks, without them by boxes."""
+    kept = np.flatnonzero(found.scores >= sure)
+    shapes = [_corner_and_size(known.boxes), _corner_and_size(found.boxes[kept])]
+    if found.masks is not None:
+        parts = zip(known.masks, known.boxes.astype(int).tolist(), strict=True)
+        runs = [encode_mask(mask, (box[0], box[1]), size) for mask, box in parts]
+        shapes = [runs, [found.masks[i] for i in kept]]
+    there = Objects(shapes[0], known.classes, np.asarray(known.crowd, bool))
+    return match_objects(there, Objects(shapes[1], found.classes[kept], np.zeros(len(kept), bool)))
+
+
+def _corner_and_size(boxes: np.ndarray) -> list[list[float]]:
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()
 
 
 class Differences(NamedTuple):
     """The truth in green against the detections in red."""
 
     drawn: Drawn
-    there: int
-    found: int
-    matched: int
+    matching: Matching
+
+    @property
+    def said(self) -> str:
+        """How many were found, in words."""
+        right, wrong, missed = self.matching.right, self.matching.wrong, self.matching.missed.sum()
+        said = f'{right + missed} there, {right + wrong} found, {right} of them right'
+        quality = self.matching.quality
+        return said + (f'; quality {quality:.2f}' if quality == quality else '')
 
 
-def differences(
-    known: Instances, found: Any, size: tuple[int, int], *, sure: float = SURE
-) -> Differences:
+def differences(known: Instances, found: Any, size: Size, *, sure: float = SURE) -> Differences:
     """Each detection carries its score and its IoU with the object that it finds; an object that is
     not found says so. Crowds are left out. Only objects and detections of one class match."""
     kept = np.flatnonzero(found.scores >= sure)
-    single = np.flatnonzero(~np.asarray(known.crowd))
-    masks = [mask for i, mask in enumerate(whole_masks(known, size)) if i in set(single.tolist())]
-    if found.masks is None:
-        shapes, iou = [], box_iou(known.boxes[single], found.boxes[kept])
-    else:
-        shapes = decoded([found.masks[i] for i in kept])
-        iou = mask_iou(masks, shapes)
-    iou = iou * (known.classes[single][:, None] == found.classes[kept])
-    matches = match(iou, MATCH)
-    texts = ['' if i in matches else 'missed' for i in range(len(single))]
+    single = np.flatnonzero(~np.asarray(known.crowd, bool))
+    matching = match_sure(known, found, size, sure=sure)
+    texts = ['missed' if matching.missed[i] else '' for i in single]
     for column, i in enumerate(kept):
-        overlap = iou[matches[column], column] if matches[column] >= 0 else 0.0
-        texts.append(f'{found.scores[i]:.2f} / {overlap:.2f}')
-    drawn = Drawn(
-        np.concatenate([known.boxes[single], found.boxes[kept]]),
-        [*masks, *shapes] if found.masks is not None else [],
-        texts,
-        [THERE] * len(single) + [FOUND] * len(kept),
-    )
-    return Differences(drawn, len(single), len(kept), sum(row >= 0 for row in matches))
+        spared = 'crowd' if matching.spared[column] else f'{matching.iou[column]:.2f}'
+        texts.append(f'{found.scores[i]:.2f} / {spared}')
+    masks = []
+    if found.masks is not None:
+        masks = [*_known_masks(known, single, size), *_found_masks(found, kept, size)]
+    boxes = np.concatenate([known.boxes[single], found.boxes[kept]])
+    colors = [THERE] * len(single) + [FOUND] * len(kept)
+    return Differences(Drawn(boxes, masks, texts, colors), matching)
 
 
 def panel(
@@ -213,12 +214,51 @@ def panel(
         cells = [
             draw(sample.image, Drawn(np.zeros((0, 4)), [], [], [])),
             draw(sample.image, known_objects(sample.known, size, class_names)),
-            draw(sample.image, found_objects(sample.found, class_names)),
+            draw(sample.image, found_objects(sample.found, size, class_names)),
             draw(sample.image, compared.drawn, alpha=0.25),
         ]
-        said = f'{compared.there} there, {compared.found} found, {compared.matched} of them right'
         strips.append(visualize.abreast(cells, column))
-        strips.append(visualize.heading_line(caption, said, strips[0].shape[1]))
+        strips.append(visualize.heading_line(caption, compared.said, strips[0].shape[1]))
+    return visualize.framed(visualize.stacked(strips, visualize.GAP))
+
+
+class Compared(NamedTuple):
+    """One picture of a comparison: what is there, and what each of several detectors found."""
+
+    image: np.ndarray  # h w c, any dtype
+    known: Instances
+    found: Sequence[Any]  # evaluate.Found
+    caption: str = ''
+
+
+def comparison(
+    rows: Sequence[Compared],
+    titles: Sequence[str],
+    *,
+    subtitles: Sequence[str],
+    class_names: Sequence[str],
+) -> np.ndarray:
+    """`image | ground truth | detections | detections | ...`, a row a picture.
+
+    Each detector has a title and a subtitle above its column; below stands how well it did this
+    picture.
+    """
+    if not rows:
+        raise ValueError('a comparison needs at least one row')
+    column = max(160, *(visualize.display_size(*row.image.shape[:2])[1] for row in rows))
+    strips = [visualize.title_line(['image', 'ground truth', *titles], column, bold=True)]
+    strips.append(visualize.title_line(['', f'detections from {SURE}', *subtitles], column))
+    for row in rows:
+        size = row.image.shape[:2]
+        cells = [
+            draw(row.image, Drawn(np.zeros((0, 4)), [], [], [])),
+            draw(row.image, known_objects(row.known, size, class_names)),
+            *(draw(row.image, found_objects(found, size, class_names)) for found in row.found),
+        ]
+        quality = [match_sure(row.known, found, size).quality for found in row.found]
+        said = [f'quality {q:.2f}' if q == q else '' for q in quality]
+        strips.append(visualize.abreast(cells, column))
+        strips.append(visualize.title_line([row.caption, '', *said], column))
     return visualize.framed(visualize.stacked(strips, visualize.GAP))
 
 
@@ -290,7 +330,7 @@ def sheet(
     return visualize.framed(visualize.stacked(strips, visualize.GAP))
 
 
-def _grown(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _grown(mask: np.ndarray, box: np.ndarray, size: Size) -> np.ndarray:
     """A mask `m m` stretched over its whole-numbered box, or one of the whole canvas as it is."""
     if mask.shape == size:
         return mask > 0

@@ -26,7 +26,7 @@ ROOMS = {
     'config': {'types'},
     'optim': {'types'},
     'visualize': {'types', 'files'},
-    'visualize_instances': {'types', 'visualize'},
+    'visualize_instances': {'types', 'visualize', 'metrics', 'data'},
     'sharding': {'types', 'ops', 'layers', 'processes'},
     'pretrained': NETWORK | {'files'},
     'evaluate': NETWORK | {'losses', 'metrics', 'tasks', 'data', 'sharding', 'processes'},

@@ -39,32 +39,18 @@ def found(*boxes, classes=None, scores=None, size=(20, 30), masks=True):
     )
 
 
-def test_overlaps_by_hand():
-    a, b = np.array([[0.0, 0, 4, 4]]), np.array([[2.0, 0, 6, 4], [0, 0, 4, 2], [9, 9, 9, 9]])
-    np.testing.assert_allclose(show.box_iou(a, b), [[8 / 24, 0.5, 0]])
-    masks = [np.zeros((4, 6), bool) for _ in range(2)]
-    masks[0][:, :4], masks[1][:, 2:] = True, True
-    np.testing.assert_allclose(show.mask_iou(masks, masks), [[1, 1 / 3], [1 / 3, 1]])
-    assert show.mask_iou([], masks).shape == (0, 2)
-
-
-def test_an_object_is_found_once():
-    iou = np.array([[0.9, 0.8, 0.3], [0.2, 0.6, 0.0]])
-    assert show.match(iou, 0.5) == [0, 1, -1]
-    assert show.match(iou[:1], 0.5) == [0, -1, -1]
-    assert show.match(iou[:0], 0.5) == [-1, -1, -1]
-
-
 def test_differences_by_hand():
     """One found, one of another class, one missed, a crowd that nobody looks for."""
     truth = known((0, 0, 10, 10), (15, 0, 25, 10), (0, 12, 6, 18), (20, 12, 28, 18),
                   classes=[1, 2, 1, 1], crowd=[False, False, False, True])  # fmt: skip
     guesses = found((0, 0, 10, 8), (15, 0, 25, 10), (0, 0, 3, 3), scores=[0.95, 0.8, 0.4])
     compared = show.differences(truth, guesses, (20, 30))
-    assert (compared.there, compared.found, compared.matched) == (3, 2, 1)
+    assert compared.said == '3 there, 2 found, 1 of them right; quality 0.32'  # .8 / (1 + 3 / 2)
     assert list(compared.drawn.texts) == ['', 'missed', 'missed', '0.95 / 0.80', '0.80 / 0.00']
     boxes_alone = found((0, 0, 10, 8), masks=False)
-    assert show.differences(truth, boxes_alone, (20, 30)).matched == 1
+    assert show.differences(truth, boxes_alone, (20, 30)).matching.right == 1
+    nothing = show.differences(known(), found(), (20, 30))
+    assert nothing.said == '0 there, 0 found, 0 of them right'
 
 
 def test_masks_colour_what_they_cover():
@@ -86,6 +72,32 @@ def test_a_panel_has_four_columns_and_takes_pictures_without_objects():
     picture = show.panel(samples, ['a', 'b'], class_names=NAMES, palette=())
     shown = show.draw(image, show.Drawn(np.zeros((0, 4)), [], [], []))
     assert picture.dtype == np.uint8 and picture.shape[1] > 4 * shown.shape[1]
+
+
+def test_a_comparison_has_a_column_for_each_detector():
+    image, truth = np.zeros((20, 30, 3), np.uint8), known((0, 0, 10, 10))
+    guesses = [found((0, 0, 10, 9)), found(), found((0, 0, 9, 9), masks=False)]
+    compare = lambda found, titles: show.comparison(
+        [show.Compared(image, truth, found, 'x')], titles, subtitles=titles, class_names=NAMES
+    )
+    two, three = compare(guesses[:2], 'ab'), compare(guesses, 'abc')
+    column = three.shape[1] - two.shape[1]
+    assert two.shape[0] == three.shape[0] and two.shape[1] > 4 * (column - 10)
+    np.testing.assert_array_equal(two[:, : 4 * column], three[:, : 4 * column])
+
+
+def test_masks_of_a_large_picture_are_kept_at_the_size_at_which_they_are_shown():
+    """A hundred canvases of 4000 x 6000 pixels would be 2.4 GB."""
+    size = (4000, 6000)
+    truth = known((1000, 1000, 3000, 3000))
+    guesses = found((1000, 1000, 3000, 2900), size=size)
+    compared = show.differences(truth, guesses, size)
+    assert compared.said == '1 there, 1 found, 1 of them right; quality 0.95'
+    shown = show.visualize.display_size(*size)
+    drawn = [compared.drawn, show.known_objects(truth, size, NAMES)]
+    drawn.append(show.found_objects(guesses, size, NAMES))
+    assert [mask.shape for objects in drawn for mask in objects.masks] == [shown] * 4
+    assert abs(drawn[1].masks[0].mean() - 4 / 24) < 0.002
 
 
 def test_a_sheet_shows_samples_of_a_training():
