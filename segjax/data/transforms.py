@@ -132,6 +132,13 @@ class Invert(Transform):
 
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601
+_YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])  # luma, chroma
+
+
+def _hue_rotation(turn: float) -> np.ndarray:
+    """The `3 3` map that turns the chroma by this part of a full turn and keeps luma and grays."""
+    cos, sin = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
+    return np.linalg.inv(_YIQ) @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _YIQ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,12 +146,14 @@ class ColorJitter(Transform):
     """Brightness, contrast and saturation, each by a factor drawn evenly from [1 - s, 1 + s].
 
     Brightness multiplies; contrast blends with the mean luma of the picture; saturation with each
-    pixel's luma. The three are one affine map of the colour, rounded and clipped once.
+    pixel's luma. `hue` turns the chroma of three channels by an angle drawn evenly from as much of
+    a full turn either way. All are one affine map of the colour, rounded and clipped once.
     """
 
     brightness: float = 0.2
     contrast: float = 0.2
     saturation: float = 0.2
+    hue: float = 0.0
 
     def color(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         strengths = np.array([self.brightness, self.contrast, self.saturation])
@@ -153,6 +162,8 @@ class ColorJitter(Transform):
         luma = _LUMA if channels == 3 else np.ones(1)
         mean = brightness * (luma @ np.array(cv2.mean(image)[:channels]))
         linear = saturation * np.eye(channels) + (1 - saturation) * luma[None, :]
+        if self.hue and channels == 3:
+            linear = linear @ _hue_rotation(rng.uniform(-self.hue, self.hue))
         offset = np.full((channels, 1), (1 - contrast) * mean)
         matrix = np.hstack([contrast * brightness * linear, offset])
         return cv2.transform(image, matrix).reshape(image.shape)

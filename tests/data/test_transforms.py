@@ -83,8 +83,20 @@ def test_contrast_keeps_the_mean_and_saturation_the_luma():
     np.testing.assert_allclose(saturated @ [0.299, 0.587, 0.114], luma, rtol=1e-5)
 
 
+def test_hue_keeps_luma_and_gray_and_turns_the_chroma():
+    image = IMAGE.astype(np.float32)
+    turned = ColorJitter(0.0, 0.0, 0.0, hue=0.5).color(image, rng())
+    assert abs(turned - image).max() > 5
+    luma = lambda x: x @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(luma(turned), luma(image), rtol=1e-4)
+    gray = np.repeat(image[..., :1], 3, axis=2)
+    np.testing.assert_allclose(
+        ColorJitter(0.0, 0.0, 0.0, hue=0.5).color(gray, rng()), gray, atol=0.1
+    )
+
+
 def test_colour_jitter_of_one_channel():
-    assert ColorJitter(0.3, 0.3, 0.3).color(IMAGE[:, :, :1], rng()).shape == (6, 9, 1)
+    assert ColorJitter(0.3, 0.3, 0.3, hue=0.5).color(IMAGE[:, :, :1], rng()).shape == (6, 9, 1)
 
 
 @pytest.mark.parametrize(
