@@ -26,6 +26,12 @@ def commands() -> list[str]:
     return sorted({line for line in found if 'NAME' not in line and '--exp' in line})
 
 
+def written() -> dict[str, str]:
+    """{NAME: LIKE} of the experiments that `--mode=new` writes in the texts."""
+    text = (ROOT / 'README.md').read_text('utf-8')
+    return dict(re.findall(r'--mode=new --folder=(\w+) --like=(\w+)', text))
+
+
 def test_there_are_commands():
     assert 'python launch.py --exp=fcn8s_shapes' in commands()
 
@@ -34,7 +40,8 @@ def test_there_are_commands():
 def test_command(command):
     arguments = commandline.split(shlex.split(command)[2:])
     options, fields = commandline.parse_options(arguments)
-    experiment = load_experiment(EXPERIMENTS, options.exp)
-    sweep = getattr(sys.modules[f'experiments.{options.exp}'], 'sweep', list)
+    name = written().get(options.exp, options.exp)
+    experiment = load_experiment(EXPERIMENTS, name)
+    sweep = getattr(sys.modules[f'experiments.{name}'], 'sweep', list)
     if dict(arguments).get('help') is None:
         grid.configure(experiment, sweep, options, fields)

@@ -216,7 +216,7 @@ def _fit_dataset(dataset: Any, roots: Roots) -> tuple[Folder, str]:
     if not isinstance(dataset, Folder):
         raise UserError(
             f'--like: reads {type(dataset).__name__}, not a folder of your own. Take '
-            'unet_folder, unetpp_folder or fcn8s_folder.'
+            'unet_folder, unetpp_folder, fcn8s_folder or deeplabv3plus_folder.'
         )
     dataset.require(roots)
     dataset = dataclasses.replace(dataset, folder=str(dataset.raw_folder(roots).resolve()))
