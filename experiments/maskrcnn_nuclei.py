@@ -9,7 +9,7 @@ normalised by itself. A picture may hold hundreds: 300 detections count. Not run
 
 from segjax.data.datasets.nuclei import Nuclei
 from segjax.data.detection import DetectionEval, DetectionTrain
-from segjax.data.transforms import ColorJitter, Flip, ScaleJitter, Turn
+from segjax.data.transforms import ColorJitter, Flip, Invert, ScaleJitter, Turn
 from segjax.models.mask_rcnn import MaskRCNN
 from segjax.optim import AdamW, WarmupCosine
 from segjax.tasks import Instance
@@ -45,7 +45,14 @@ def experiment() -> Experiment:
         train=DetectionTrain(
             batch_size=8,
             crop=(128, 128),
-            transforms=(ScaleJitter(0.7, 1.4), Turn(), Flip(), ColorJitter()),
+            balance=0.5,
+            transforms=(
+                ScaleJitter(0.7, 1.4),
+                Turn(),
+                Flip(),
+                ColorJitter(0.4, 0.4, 0.4, hue=0.08),
+                Invert(0.5),
+            ),
             instances=100,
             mask_size=28,
         ),
@@ -57,6 +64,6 @@ def experiment() -> Experiment:
             mask_size=28,
             max_dets=(1, 10, 300),
         ),
-        num_steps=600,
-        eval_every=600,
+        num_steps=900,
+        eval_every=300,
     )

@@ -25,7 +25,7 @@ dividing cells, drawn too fat (.66). The three bright-field pictures look alike 
 
 from segjax.data.datasets.nuclei import Nuclei
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
-from segjax.data.transforms import ColorJitter, Flip, ScaleJitter, Turn
+from segjax.data.transforms import ColorJitter, Flip, Invert, ScaleJitter, Turn
 from segjax.losses import CrossEntropyDice
 from segjax.models import UNet
 from segjax.optim import AdamW, WarmupCosine
@@ -50,9 +50,16 @@ def experiment() -> Experiment:
             batch_size=8,
             crop=(96, 96),
             max_class_share=0.98,
-            transforms=(ScaleJitter(0.5, 1.5), Turn(), Flip(), ColorJitter(0.4, 0.4, 0.4)),
+            balance=0.5,
+            transforms=(
+                ScaleJitter(0.5, 1.5),
+                Turn(),
+                Flip(),
+                ColorJitter(0.4, 0.4, 0.4, hue=0.08),
+                Invert(0.5),
+            ),
         ),
         eval=EvalPipeline(batch_size=8, round_to=32),
-        num_steps=1200,
-        eval_every=400,
+        num_steps=1800,
+        eval_every=600,
     )

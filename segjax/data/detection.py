@@ -82,6 +82,10 @@ class DetectionTrain(TrainPipeline):
         super().__post_init__()
         if self.instances < 1:
             raise UserError(f'--instances={self.instances}: a detector needs at least 1.')
+        if self.balance and self.canvases:
+            raise UserError(
+                f'--balance={self.balance}: needs a single canvas, no --train.canvases.'
+            )
 
     def sample(self, source: Source, *, seed: int, number: int, fill: Fill | None = None) -> Batch:
         """Sample `number` of a run: record, canvas, augmentation follow from (seed, number)."""

@@ -163,6 +163,8 @@ class TrainPipeline:
 
     def __post_init__(self):
         _check_stretch(self.stretch)
+        if not 0 <= self.balance <= 1:
+            raise UserError(f'--balance={self.balance}: must be from 0 to 1.')
 
     def batches(
         self,

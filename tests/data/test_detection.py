@@ -197,3 +197,9 @@ def test_pictures_of_their_own_size_are_not_touched():
 def test_mistakes_are_said(make):
     with pytest.raises(UserError):
         make()
+
+
+def test_balance_needs_a_single_canvas():
+    with pytest.raises(UserError, match=r'--balance=0\.5: needs a single canvas'):
+        DetectionTrain(crop=WIDE, canvases=(TALL,), balance=0.5)
+    assert DetectionTrain(crop=WIDE, balance=0.5).balance == 0.5

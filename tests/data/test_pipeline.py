@@ -296,3 +296,9 @@ def test_instances_at_evaluation():
     chex.assert_shape(batch.instances.masks, (3, 4, 48, 48))
     painted = (batch.instances.masks * batch.instances.classes[:, :, None, None]).sum(1)
     np.testing.assert_array_equal(painted, batch.label)
+
+
+@pytest.mark.parametrize('balance', [-0.1, 1.5])
+def test_balance_beyond_its_range(balance):
+    with pytest.raises(UserError, match=f'--balance={balance}: must be from 0 to 1'):
+        TrainPipeline(balance=balance)
