@@ -11,7 +11,7 @@ os.environ['XLA_FLAGS'] = '--xla_backend_optimization_level=0'
 # Programs compiled by tests stay out of the user's own cache.
 os.environ['JAX_COMPILATION_CACHE_DIR'] = tempfile.mkdtemp(prefix='segjax-tests-')
 sys.modules['tensorflow'] = None  # neither is a dependency: an import anywhere fails the suite
-sys.modules['torch'] = None
+sys.modules.setdefault('torch', None)  # type: ignore[arg-type]  # a plugin may have it (parity)
 
 import jaxtyping  # noqa: E402
 
