@@ -17,14 +17,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec as P
 
 from segjax import ops, processes
 from segjax.data.dataset import Source
 from segjax.evaluate.semantic import Evaluation
-from segjax.layers import DATA_AXIS
 from segjax.metrics.coco import CocoScores, evaluate_detections
-from segjax.sharding import Devices, ShardedJit
+from segjax.sharding import Devices, RowByRow
 from segjax.tasks import Instance
 from segjax.types import Array, Batch, Detections, Instances
 
@@ -124,6 +122,7 @@ class InstanceEvaluator:
         self.detections: dict[int, list[dict[str, Any]]] = {}
         self.losses: dict[int, dict[str, list[float]]] = {}  # name to sum and count
         self.dropped = 0  # boxes for which the last suppression had no room
+        self._scores: dict[str, CocoScores] = {}  # of all pictures so far
 
     def update(
         self,
@@ -138,6 +137,7 @@ class InstanceEvaluator:
         """Add a picture. Raises ValueError for one that came before."""
         if image_id in self.images:
             raise ValueError(f'image {image_id} came twice')
+        self._scores.clear()
         self.images[image_id] = {'id': image_id, 'height': size[0], 'width': size[1]}
         self.annotations[image_id] = [{**a, 'image_id': image_id} for a in annotations]
         self.detections[image_id] = detections
@@ -161,7 +161,14 @@ class InstanceEvaluator:
 
     def scores(self, kind: str, image_ids: Sequence[int] | None = None) -> CocoScores:
         """COCO's table of precisions, of some pictures or all; `kind` is 'mask' or 'box'."""
-        ids = sorted(self.images if image_ids is None else image_ids)
+        if image_ids is not None:
+            return self._count(kind, image_ids)
+        if kind not in self._scores:
+            self._scores[kind] = self._count(kind, self.images)
+        return self._scores[kind]
+
+    def _count(self, kind: str, image_ids: Iterable[int]) -> CocoScores:
+        ids = sorted(image_ids)
         return evaluate_detections(
             [self.images[i] for i in ids],
             [o for i in ids for o in self.annotations[i]],
@@ -216,27 +223,17 @@ class InstanceEvaluation:
         kinds = ('mask', 'box') if getattr(model, 'with_mask', True) else ('box',)
         self._make = lambda: InstanceEvaluator(num_classes, kinds, max_dets)
         self.best_metric = f'{kinds[0]}_ap'
-        self._place = ShardedJit(devices or jax.local_devices())
-        self._on_cpu = self._place.mesh.devices.flat[0].platform == 'cpu'
 
         def detect(variables: dict, batch: Batch) -> tuple[Detections, dict[str, Any]]:
             rows = batch._replace(image=ops.normalize(batch.image, mean, std))
             found = task.predict(model, variables, rows.image, sizes=rows.size)
             return found, task.losses(model, variables, rows)
 
-        on_each = jax.shard_map(
-            detect,
-            mesh=self._place.mesh,
-            in_specs=(P(), P(DATA_AXIS)),
-            out_specs=P(DATA_AXIS),
-            check_vma=False,
-        )
-        self._detect = jax.jit(on_each if self._place.num_devices > 1 else detect)
+        self._detect = RowByRow(detect, devices)
 
     def rows(self, batch_size: int) -> int:
         """How many images are computed at once: one a device on a CPU."""
-        n = self._place.num_devices
-        return n if self._on_cpu else -(-batch_size // n) * n
+        return self._detect.rows(batch_size)
 
     def __call__(
         self,
@@ -256,11 +253,11 @@ class InstanceEvaluation:
           check: called between batches; may raise.
         """
         del host_scores
-        variables = self._place.place_state(variables)
+        variables = self._detect.place_state(variables)
         evaluator, samples = self._make(), []
         for batch in batches:
             check()
-            found, losses = self._detect(variables, self._place.place_batch(batch))
+            found, losses = self._detect(variables, batch)
             found, losses = jax.tree.map(np.asarray, (found, losses))
             for row in np.flatnonzero(batch.valid).tolist():
                 image_id, own = int(batch.image_id[row]), self._at_home(batch, found, row)
@@ -288,6 +285,10 @@ class InstanceEvaluation:
             dropped=int(found.dropped[row]),
         )
 
+    def sample(self, evaluator: InstanceEvaluator, image_id: int) -> InstanceSample:
+        """A picture, read again, with what an evaluator has of it."""
+        return self._sample(image_id, from_coco(evaluator.detections[image_id]))
+
     def _sample(self, image_id: int, found: Found) -> InstanceSample:
         picture = self._source[image_id]
         assert picture.instances is not None
@@ -301,8 +302,7 @@ class InstanceEvaluation:
         for arrays in processes.gather(evaluator.arrays):
             everyone.merge(arrays)
         wanted = processes.gather_values([sample.image_id for sample in samples])
-        read = lambda i: self._sample(i, from_coco(everyone.detections[i]))
-        return everyone, [read(i) for ids in wanted for i in ids]
+        return everyone, [self.sample(everyone, i) for ids in wanted for i in ids]
 
 
 def from_coco(detections: Sequence[dict[str, Any]]) -> Found:

@@ -61,7 +61,7 @@ def compressed(segmentation: Any, size: tuple[int, int]) -> Any:
 
     if isinstance(segmentation, dict) and isinstance(segmentation['counts'], str | bytes):
         return segmentation
-    runs: Any = coco_mask.frPyObjects(segmentation, *size)
+    runs: Any = coco_mask.frPyObjects(segmentation, *size)  # pyright: ignore
     return coco_mask.merge(runs) if isinstance(runs, list) else runs
 
 

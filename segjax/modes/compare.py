@@ -2,7 +2,7 @@
 
     python launch.py --mode=compare RUN1 RUN2 RUN3
 
-Each run is made from its own config.json, so networks of any kind can stand side by side; their
+Each run is made from its own config.json, so networks of any kind can stand side by side; task and
 data must be the same. It also says which fields differ. Split and number of images are those of the
 first run, or with --exp=NAME --eval.split=SPLIT --eval.limit=NUMBER those; --checkpoint holds for
 all runs.
@@ -16,24 +16,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from segjax import config
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
-from segjax.evaluate import Evaluation, Sample
+from segjax.evaluate import Evaluation
 from segjax.modes.eval import find_trained
+from segjax.tasks import Instance
 from segjax.train import distributed, machine, opening, report
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.rundir import find_runs, output_folder, read_config, write_json
-from segjax.train.screen import Screen, share
+from segjax.train.screen import Screen
 from segjax.train.writers import plain
 from segjax.types import UserError
-from segjax.visualize import Compared, comparison, write_png
+from segjax.visualize import write_png
 
 NUM_IMAGES = 6
-METRICS = ('mean_iou', 'pixel_accuracy', 'mean_accuracy', 'fw_iou')
 
 
 class _Evaluated(NamedTuple):
@@ -44,10 +42,6 @@ class _Evaluated(NamedTuple):
     job: Job
     step: int
     found: Evaluation
-
-    @property
-    def samples(self) -> list[Sample]:
-        return sorted(self.found.samples, key=lambda sample: sample.image_id)
 
 
 def _titles(folders: Sequence[Path]) -> list[str]:
@@ -65,7 +59,6 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     own = dataclasses.replace(own, eval=pipeline)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(own, roots, num_threads=options.num_threads, trains=False)
-    report.require_class_maps(job, 'compare')
     state, step = find_trained(job, folder, options)
     found = job.evaluate(state, samples=NUM_IMAGES)
     return _Evaluated(folder, fields, job, step, found)
@@ -80,37 +73,25 @@ def _check_alone(options: RunOptions) -> None:
         )
 
 
+def _check_same_task(folders: Sequence[Path]) -> None:
+    """Raises UserError where some find objects and others classify pixels."""
+    finds = lambda folder: isinstance(config.build(read_config(folder).fields).task, Instance)
+    kinds = {finds(folder): folder for folder in folders}
+    if len(kinds) > 1:
+        raise UserError(
+            f'{kinds[True]} finds objects and {kinds[False]} classifies pixels, so no number is of '
+            'both; compare detectors with detectors.'
+        )
+
+
 def _check_same_data(first: _Evaluated, other: _Evaluated) -> None:
     """Raises UserError unless both runs have the same classes and saw the same pictures."""
     same = first.job.info.class_names == other.job.info.class_names
-    same = same and first.found.num_images == other.found.num_images
-    for a, b in zip(first.samples, other.samples, strict=True) if same else ():
-        same = same and a.image_id == b.image_id and np.array_equal(a.label, b.label)
-    if not same:
+    if not same or not report.same_truth(first.job, first.found, other.found):
         raise UserError(
             f'{first.folder} and {other.folder} have other data, so they cannot be compared: '
             f'classes, pictures or labels differ.'
         )
-
-
-def _draw(titles: Sequence[str], runs: Sequence[_Evaluated]) -> np.ndarray:
-    first = runs[0]
-    rows = [
-        Compared(
-            sample.image,
-            sample.label,
-            [run.samples[i].prediction for run in runs],
-            first.job.eval_source.name(sample.image_id),
-        )
-        for i, sample in enumerate(first.samples)
-    ]
-    return comparison(
-        rows,
-        titles,
-        subtitles=[f'mean IoU {share(run.found.metrics["mean_iou"])}' for run in runs],
-        class_names=first.job.info.class_names,
-        palette=first.job.info.palette,
-    )
 
 
 def _say_fields(screen: Screen, titles: Sequence[str], runs: Sequence[_Evaluated]) -> None:
@@ -119,6 +100,17 @@ def _say_fields(screen: Screen, titles: Sequence[str], runs: Sequence[_Evaluated
         screen.heading(f'fields, {titles[0]} -> {title}')
         for line in config.diff(runs[0].fields, run.fields) or ['no difference']:
             screen.line(f'  {line}')
+
+
+def _say_metrics(screen: Screen, titles: Sequence[str], runs: Sequence[_Evaluated]) -> None:
+    """A line a run; detectors with and without masks have other columns."""
+    numbers = [report.table_row(run.job, run.found) for run in runs]
+    names = dict.fromkeys(name for row in numbers for name in row)
+    rows = [
+        (title, str(run.step), *(row.get(name, '') for name in names))
+        for title, run, row in zip(titles, runs, numbers, strict=True)
+    ]
+    screen.table(('run', 'step', *names), rows)
 
 
 def _describe(run: _Evaluated, first: _Evaluated) -> dict[str, object]:
@@ -136,11 +128,12 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     exit code.
 
     Raises:
-      UserError: a run is not there, has no weights, or has other data than the first.
+      UserError: a run is not there, has no weights, or another task or data than the first.
     """
     screen = Screen()
     _check_alone(options)
     folders = find_runs(options.runs)
+    _check_same_task(folders)
     asked: Experiment = experiment or config.build(read_config(folders[0]).fields)
     machine.prepare()
     opening.describe_devices(screen)
@@ -153,13 +146,10 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     _say_fields(screen, titles, runs)
     split = runs[0].job.experiment.eval.split
     screen.heading(f'{split}, {runs[0].found.num_images} images')
-    rows = [
-        (title, str(run.step), *(share(run.found.metrics[name]) for name in METRICS))
-        for title, run in zip(titles, runs, strict=True)
-    ]
-    screen.table(('run', 'step', *(name.replace('_', ' ') for name in METRICS)), rows)
+    _say_metrics(screen, titles, runs)
     target = output_folder(options, 'compare')
-    write_png(target / 'comparison.png', _draw(titles, runs))
+    drawn = report.comparison(runs[0].job, titles, [run.found for run in runs])
+    write_png(target / 'comparison.png', drawn)
     write_json(target / 'compare.json', plain([_describe(run, runs[0]) for run in runs]))
     screen.facts({'written to': str(target / 'comparison.png')})
     return 0

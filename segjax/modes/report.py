@@ -2,96 +2,30 @@
 
     python launch.py --mode=report RUN          or --exp=NAME
 
-Its best checkpoint is evaluated once more, picture by picture, for the table of classes, the
-confusion matrix and the pictures it did best and worst; --eval.limit=50 with --exp takes less time.
+Its best checkpoint is evaluated once more, for the table of classes and the pictures it did best
+and worst, with the confusion matrix of class maps (train/semantic_page.py), or precision and recall
+of objects (train/instance_page.py); --eval.limit=50 with --exp takes less time.
 """
 
 from __future__ import annotations
 
-import bisect
 from pathlib import Path
-from typing import NamedTuple
-
-import jax
-import numpy as np
+from typing import Any
 
 from segjax import config
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
-from segjax.evaluate import Evaluation, Sample
+from segjax.evaluate import Evaluation
 from segjax.files import write_whole
 from segjax.layers.cost import layer_costs
 from segjax.modes.eval import find_trained
-from segjax.train import machine, page, plots, report
+from segjax.train import instance_page, machine, page, plots, report, semantic_page
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
+from segjax.train.ranking import Ranking
 from segjax.train.rundir import RunConfig, find_runs, output_folder, read_config, read_result
-from segjax.train.screen import Screen, duration, quantity, share
-from segjax.train.state import TrainState
+from segjax.train.screen import Screen, duration, quantity
 from segjax.types import UserError
-from segjax.visualize import Row, image_iou, panel
-
-NUM_PICTURES = 4  # of the best, and of the worst
-
-
-class Ranked(NamedTuple):
-    """A picture with its mean IoU, over the classes that occur in it."""
-
-    score: float
-    sample: Sample
-
-
-class Ranking:
-    """The best and the worst of many pictures, at most `number` each; the others are forgotten.
-
-    Attributes:
-      scores: of all pictures that have a labelled pixel.
-    """
-
-    def __init__(self, number: int):
-        self.scores: list[float] = []
-        self._number = number
-        self._low: list[Ranked] = []
-        self._high: list[Ranked] = []
-
-    def add(self, sample: Sample) -> None:
-        """Rank another picture."""
-        ious = list(image_iou(sample.label, sample.prediction).values())
-        if not ious:
-            return
-        score = float(np.mean(ious))
-        self.scores.append(score)
-        bisect.insort(self._low, Ranked(score, sample), key=lambda r: r.score)
-        del self._low[self._number :]
-        bisect.insort(self._high, Ranked(score, sample), key=lambda r: -r.score)
-        del self._high[self._number :]
-
-    @property
-    def worst(self) -> list[Ranked]:
-        """The worst first; of the worse half."""
-        return self._low[: (len(self.scores) + 1) // 2]
-
-    @property
-    def best(self) -> list[Ranked]:
-        """The best first; of the better half."""
-        return self._high[: len(self.scores) // 2]
-
-
-def rank(job: Job, state: TrainState) -> tuple[Evaluation, Ranking]:
-    """An evaluation of all pixels, batch by batch, so that only ranked pictures are kept."""
-    ranking = Ranking(NUM_PICTURES)
-    evaluator = job.experiment.task.evaluator(len(job.info.class_names))
-    variables = jax.device_put(state.variables)
-    number = 0
-    for batch in job.eval_batches():
-        ids = frozenset(np.asarray(batch.image_id)[np.asarray(batch.valid)].tolist())
-        found = job.evaluation(variables, [batch], sample_ids=ids, host_scores=False)
-        evaluator.merge(found.evaluator)
-        number += found.num_images
-        for sample in found.samples:
-            ranking.add(sample)
-    return Evaluation(evaluator.compute(), evaluator, number, [], {}), ranking
-
 
 # --- The sections --------------------------------------------------------------------------------
 
@@ -119,37 +53,6 @@ def _facts(folder: Path, job: Job, run: RunConfig, step: int) -> str:
     return page.facts(values)
 
 
-def _metrics(found: Evaluation, ranking: Ranking) -> str:
-    rows = [
-        (n.replace('_', ' ').replace('iou', 'IoU'), f'{v:.4f}')
-        for n, v in found.metrics.items()
-        if '/' not in n
-    ]
-    if ranking.scores:
-        low, middle, high = np.percentile(ranking.scores, (10, 50, 90))
-        rows.append(("mean IoU of a picture's own classes: median", f'{middle:.4f}'))
-        rows.append(('its 10th and 90th percentile', f'{low:.4f}, {high:.4f}'))
-    return page.table(('metric', 'value'), rows)
-
-
-def _classes(job: Job, found: Evaluation) -> str:
-    counts = found.evaluator.confusion
-    columns = (job.info.class_names, counts.iou, counts.accuracy, counts.share)
-    rows = [
-        (name, share(iou), page.bar(iou), share(accuracy), f'{100 * pixels:.2f}%')
-        for name, iou, accuracy, pixels in zip(*columns, strict=True)
-    ]
-    return page.table(('class', 'IoU', '', 'accuracy', 'share of the pixels'), rows)
-
-
-def _pictures(job: Job, ranked: list[Ranked]) -> str:
-    rows = [
-        Row(s.image, s.label, s.prediction, job.eval_source.name(s.image_id)) for _, s in ranked
-    ]
-    drawn = panel(rows, class_names=job.info.class_names, palette=job.info.palette, errors=True)
-    return page.picture(drawn, 'image, ground truth, prediction, errors')
-
-
 def _curves(folder: Path) -> str:
     try:
         lines = plots.read_metrics(folder / 'metrics.jsonl')
@@ -166,24 +69,25 @@ def _fields(run: RunConfig) -> str:
     )
 
 
+def _pages(job: Job) -> Any:
+    """The module that knows what to show of the job's task."""
+    return instance_page if report.finds_objects(job) else semantic_page
+
+
 def _sections(
     folder: Path, job: Job, step: int, found: Evaluation, ranking: Ranking
 ) -> dict[str, str]:
-    run, counts = read_config(folder), found.evaluator.confusion.counts
-    confusion = plots.confusion_picture(counts, job.info.class_names)
+    run, split = read_config(folder), job.experiment.eval.split
     protocol = {k: config.show(v) for k, v in report.protocol(job, found).items()}
-    split = job.experiment.eval.split
-    sections = {
+    shown = _pages(job).sections(job, found, ranking)
+    return {
         'Run': _facts(folder, job, run, step),
-        f'Metrics on {split}, {found.num_images} pictures': _metrics(found, ranking),
+        f'Metrics on {split}, {found.num_images} pictures': shown.pop('Metrics'),
         'Curves': _curves(folder),
-        'Classes': _classes(job, found),
-        'Confusion': page.picture(confusion, 'confusion matrix'),
+        **shown,
+        'Protocol': page.facts(protocol),
+        'Fields': _fields(run),
     }
-    for name, ranked in (('Worst pictures', ranking.worst), ('Best pictures', ranking.best)):
-        if ranked:
-            sections[name] = _pictures(job, ranked)
-    return sections | {'Protocol': page.facts(protocol), 'Fields': _fields(run)}
 
 
 def run(experiment: Experiment | None, options: RunOptions) -> int:
@@ -201,14 +105,13 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     own: Experiment = experiment or config.build(read_config(folder).fields)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(own, roots, num_threads=options.num_threads, trains=False)
-    report.require_class_maps(job, 'report')
-    report.require_class_maps(job, 'report')
     state, step = find_trained(job, folder, options)
     number = len(own.eval.indices(job.eval_source))
     screen.facts({'run': f'{folder}, step {step}: evaluating {number} pictures'})
-    found, ranking = rank(job, state)
+    found, ranking = _pages(job).evaluate(job, state)
     name = read_config(folder).origin.get('exp') or folder.resolve().name
-    subtitle = f'mean IoU {share(found.metrics["mean_iou"])} on {own.eval.split}'
+    told = ', '.join(f'{name} {value}' for name, value in report.headline(job, found).items())
+    subtitle = f'{told} on {own.eval.split}'
     content = page.page(name, subtitle, _sections(folder, job, step, found, ranking))
     target = output_folder(options) if options.output else folder
     write_whole(target / 'report.html', content.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
     }
 
 
-def _class_scores(job: Job, found: Evaluation) -> dict[str, list[tuple[float, float]]]:
+def class_scores(job: Job, found: Evaluation) -> dict[str, list[tuple[float, float]]]:
     """{kind: (AP, AP50) of each class but the background}."""
     number = len(job.info.class_names) - 1
     scores = {kind: found.evaluator.scores(kind) for kind in found.evaluator.kinds}
@@ -50,7 +51,7 @@ def class_table(screen: Screen, job: Job, found: Evaluation, *, step: int) -> No
     """AP and AP50 of each class, under a heading; the means of those that occur last."""
     screen.heading(f'{job.experiment.eval.split} after step {step}')
     kinds = found.evaluator.kinds
-    columns = _class_scores(job, found).values()
+    columns = class_scores(job, found).values()
     rows = [
         (name, *(share(value) for pair in pairs for value in pair))
         for name, *pairs in zip(job.info.class_names[1:], *columns, strict=True)
@@ -67,7 +68,7 @@ def per_class(job: Job, found: Evaluation) -> dict[str, float]:
     names = job.info.class_names[1:]
     return {
         f'{kind}_ap/{name}': ap
-        for kind, pairs in _class_scores(job, found).items()
+        for kind, pairs in class_scores(job, found).items()
         for name, (ap, _) in zip(names, pairs, strict=True)
     }
 
@@ -102,3 +103,40 @@ def pictures(job: Job, found: Evaluation) -> dict[str, np.ndarray]:
         'predictions': visualize_instances.panel(samples, names, **options),
         'precision_recall': plots.precision_recall_picture(scores),
     }
+
+
+# --- Several detectors on the same pictures ------------------------------------------------------
+
+
+def table_row(found: Evaluation) -> dict[str, str]:
+    """The numbers by which detectors are compared, under the titles of their columns."""
+    names = {'ap': 'AP', 'ap50': 'AP50', 'ap75': 'AP75'}
+    return {
+        f'{kind} {shown}': share(found.metrics[f'{kind}_{name}'])
+        for kind in found.evaluator.kinds
+        for name, shown in names.items()
+    }
+
+
+def same_truth(first: Evaluation, other: Evaluation) -> bool:
+    """Whether both were to find the same objects in the same pictures."""
+    a, b = first.evaluator, other.evaluator
+    return a.images == b.images and a.annotations == b.annotations
+
+
+def comparison(job: Job, titles: Sequence[str], everything: Sequence[Evaluation]) -> np.ndarray:
+    """`image | ground truth | detector | detector | ...` of the sampled pictures, as RGB."""
+    in_order = lambda found: sorted(found.samples, key=lambda sample: sample.image_id)
+    rows = [
+        visualize_instances.Compared(
+            same[0].image,
+            same[0].known,
+            [sample.found for sample in same],
+            job.eval_source.name(same[0].image_id),
+        )
+        for same in zip(*map(in_order, everything), strict=True)
+    ]
+    told = [', '.join(f'{k} {v}' for k, v in headline(found).items()) for found in everything]
+    return visualize_instances.comparison(
+        rows, titles, subtitles=told, class_names=job.info.class_names
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,13 +12,16 @@ from segjax.evaluate import Evaluation, InstanceEvaluation
 from segjax.train import instance_report, semantic_report
 from segjax.train.job import Job
 from segjax.train.screen import Screen
-from segjax.types import UserError
+
+
+def finds_objects(job: Job) -> bool:
+    """Whether the job is of objects; else it is of class maps."""
+    return isinstance(job.evaluation, InstanceEvaluation)
 
 
 def _of(job: Job) -> Any:
     """The module that knows the job's task."""
-    finds_objects = isinstance(job.evaluation, InstanceEvaluation)
-    return instance_report if finds_objects else semantic_report
+    return instance_report if finds_objects(job) else semantic_report
 
 
 def protocol(job: Job, found: Evaluation) -> dict[str, object]:
@@ -49,7 +53,7 @@ def pictures(job: Job, found: Evaluation) -> dict[str, np.ndarray]:
 
 def steps(job: Job, variables: dict[str, Any]) -> dict[str, np.ndarray]:
     """How a detector comes to what it finds in one picture, as RGB; nothing of class maps."""
-    if not isinstance(job.evaluation, InstanceEvaluation):
+    if not finds_objects(job):
         return {}
     return {'steps': instance_report.steps(job, variables)}
 
@@ -64,7 +68,16 @@ def headline(job: Job, found: Evaluation) -> dict[str, str]:
     return _of(job).headline(found)
 
 
-def require_class_maps(job: Job, mode: str) -> None:
-    """Raises UserError where a mode that compares class maps is asked about objects."""
-    if isinstance(job.evaluation, InstanceEvaluation):
-        raise UserError(f'--mode={mode} is for class maps; --mode=eval evaluates a detector.')
+def table_row(job: Job, found: Evaluation) -> dict[str, str]:
+    """The numbers by which networks are compared, under the titles of their columns."""
+    return _of(job).table_row(found)
+
+
+def same_truth(job: Job, first: Evaluation, other: Evaluation) -> bool:
+    """Whether two evaluations are of the same pictures."""
+    return _of(job).same_truth(first, other)
+
+
+def comparison(job: Job, titles: Sequence[str], everything: Sequence[Evaluation]) -> np.ndarray:
+    """What several networks make of the same pictures, beside the truth, as RGB."""
+    return _of(job).comparison(job, titles, everything)

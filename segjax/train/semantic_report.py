@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from segjax import visualize
-from segjax.evaluate import Evaluation
+from segjax.evaluate import Evaluation, Sample
 from segjax.train import plots
 from segjax.train.job import Job
 from segjax.train.screen import Screen, share
@@ -93,3 +95,45 @@ def headline(found: Evaluation) -> dict[str, str]:
     """The numbers that a training ends with."""
     metrics = found.metrics
     return {'mean IoU': share(metrics['mean_iou']), 'accuracy': share(metrics['pixel_accuracy'])}
+
+
+# --- Several networks on the same pictures -------------------------------------------------------
+
+
+def table_row(found: Evaluation) -> dict[str, str]:
+    """The numbers by which networks are compared, under the titles of their columns."""
+    names = ('mean_iou', 'pixel_accuracy', 'mean_accuracy', 'fw_iou')
+    return {name.replace('_', ' '): share(found.metrics[name]) for name in names}
+
+
+def _samples(found: Evaluation) -> list[Sample]:
+    return sorted(found.samples, key=lambda sample: sample.image_id)
+
+
+def same_truth(first: Evaluation, other: Evaluation) -> bool:
+    """Whether both saw the same pictures, as far as their samples tell."""
+    pairs = [*zip(_samples(first), _samples(other), strict=False)]
+    return first.num_images == other.num_images and all(
+        a.image_id == b.image_id and np.array_equal(a.label, b.label) for a, b in pairs
+    )
+
+
+def comparison(job: Job, titles: Sequence[str], everything: Sequence[Evaluation]) -> np.ndarray:
+    """`image | ground truth | network | network | ...` of the sampled pictures, as RGB."""
+    samples = [_samples(found) for found in everything]
+    rows = [
+        visualize.Compared(
+            same[0].image,
+            same[0].label,
+            [sample.prediction for sample in same],
+            job.eval_source.name(same[0].image_id),
+        )
+        for same in zip(*samples, strict=True)
+    ]
+    return visualize.comparison(
+        rows,
+        titles,
+        subtitles=[f'mean IoU {share(found.metrics["mean_iou"])}' for found in everything],
+        class_names=job.info.class_names,
+        palette=job.info.palette,
+    )

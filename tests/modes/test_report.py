@@ -6,17 +6,15 @@ import json
 import re
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from segjax import config
 from segjax.config import RunOptions
-from segjax.evaluate import Sample
 from segjax.modes import eval as evaluation
 from segjax.modes import report, train
 from segjax.train import page
-from segjax.types import IGNORE_LABEL, UserError
+from segjax.types import UserError
 
 
 def options(workdir, **changes):
@@ -83,27 +81,6 @@ def test_one_run_that_is_there(tiny, finished, tmp_path):
         report.run(None, options(tmp_path, runs=(str(finished), str(finished))))
     with pytest.raises(UserError, match='holds no run'):
         report.run(None, options(tmp_path / 'nowhere'))
-
-
-def sample(number, wrong):
-    """Four pixels of class 0 or, in so many of them, predicted as 1."""
-    label = np.zeros((1, 5), int)
-    label[0, 4] = IGNORE_LABEL
-    prediction = (np.arange(5)[None] < wrong).astype(int)
-    return Sample(np.zeros((1, 5, 3), np.uint8), label, prediction, number)
-
-
-def test_best_and_worst_pictures_are_kept_and_no_picture_is_both():
-    ranking = report.Ranking(2)
-    for number, wrong in enumerate((2, 0, 4, 3, 0)):
-        ranking.add(sample(number, wrong))
-    assert [r.sample.image_id for r in ranking.worst] == [2, 3]
-    assert [r.sample.image_id for r in ranking.best] == [1, 4]
-    assert ranking.scores == [0.25, 1.0, 0.0, 0.125, 1.0]  # (IoU of 0 + IoU of 1) / 2, if it occurs
-    few = report.Ranking(2)
-    few.add(sample(0, 1))
-    few.add(sample(1, 0)._replace(label=np.full((1, 5), IGNORE_LABEL)))
-    assert ([r.sample.image_id for r in few.worst], few.best) == ([0], [])
 
 
 def test_names_cannot_break_the_page():

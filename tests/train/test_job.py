@@ -1,15 +1,12 @@
 """What a job is made of."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 
 from experiments.unet_shapes import experiment
 from segjax import config
 from segjax.data.dataset import Roots
-from segjax.evaluate import InstanceEvaluation
-from segjax.train import report
 from segjax.train.job import make_job
 from segjax.types import UserError
 
@@ -41,10 +38,3 @@ def test_another_network_meets_the_same_data(tmp_path):
     assert other.experiment is wider and other.evaluation is not job.evaluation
     assert (other.train_source, other.eval_source) == (job.train_source, job.eval_source)
     assert other.steps_per_epoch == job.steps_per_epoch
-
-
-def test_modes_for_class_maps_refuse_detectors():
-    job = SimpleNamespace(evaluation=InstanceEvaluation.__new__(InstanceEvaluation))
-    with pytest.raises(UserError, match='--mode=compare is for class maps'):
-        report.require_class_maps(job, 'compare')
-    report.require_class_maps(SimpleNamespace(evaluation=None), 'compare')
