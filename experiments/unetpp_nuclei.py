@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 from segjax.data.datasets.nuclei import Nuclei
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
-from segjax.data.transforms import ColorJitter, Flip, ScaleJitter, Turn
+from segjax.data.transforms import ColorJitter, Flip, Invert, ScaleJitter, Turn
 from segjax.losses import CrossEntropyDice
 from segjax.models import UNet, UNetPlusPlus
 from segjax.optim import AdamW, WarmupCosine
@@ -51,10 +51,17 @@ def experiment() -> Experiment:
             batch_size=8,
             crop=(96, 96),
             max_class_share=0.98,
-            transforms=(ScaleJitter(0.5, 1.5), Turn(), Flip(), ColorJitter(0.4, 0.4, 0.4)),
+            balance=0.5,
+            transforms=(
+                ScaleJitter(0.5, 1.5),
+                Turn(),
+                Flip(),
+                ColorJitter(0.4, 0.4, 0.4, hue=0.08),
+                Invert(0.5),
+            ),
         ),
         eval=EvalPipeline(batch_size=8, round_to=64),
-        num_steps=800,
+        num_steps=1200,
         eval_every=400,
     )
 
