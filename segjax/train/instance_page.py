@@ -19,6 +19,12 @@ from segjax.train.screen import share
 from segjax.train.state import TrainState
 from segjax.visualize_instances import SURE
 
+QUALITY = (
+    f"A picture's quality is the panoptic quality of its detections with a score of {SURE} or "
+    'more: the sum of the IoU of those that find an object, divided by their number plus half that '
+    'of the others and of the missed objects.'
+)
+
 
 def quality(evaluator: InstanceEvaluator, image_id: int) -> float:
     """Panoptic quality of one picture's sure detections; by masks, without them by boxes."""
@@ -48,7 +54,7 @@ def _metrics(found: Evaluation, ranking: Ranking) -> str:
     kinds, limits = found.evaluator.kinds, found.evaluator.max_dets
     names = {'ap': 'AP', 'ap50': 'AP at IoU .5', 'ap75': 'AP at IoU .75'}
     names |= {f'ap_{area}': f'AP of {area} objects' for area in AREAS[1:]}
-    names |= {f'ar{number}': f'AR of {number} detections' for number in limits}
+    names |= {f'ar{number}': f'AR of {number} at most' for number in limits}
     names |= {f'ar_{area}': f'AR of {area} objects' for area in AREAS[1:]}
     tables = [found.evaluator.scores(kind).summary() for kind in kinds]
     rows = [
@@ -58,7 +64,11 @@ def _metrics(found: Evaluation, ranking: Ranking) -> str:
     losses = [(n, f'{v:.4f}') for n, v in found.metrics.items() if n.startswith('loss')]
     losses += ranking.told('quality of a picture')
     header = [cell for kind in kinds for cell in (kind, '')]
-    return page.table(('metric', *header), rows) + '<p></p>' + page.table(('', 'value'), losses)
+    return (
+        page.table(('metric', *header), rows)
+        + page.note(QUALITY)
+        + page.table(('metric', 'value'), losses)
+    )
 
 
 def _classes(job: Job, found: Evaluation) -> str:

@@ -31,6 +31,11 @@ def text(value: object) -> str:
     return html.escape(str(value))
 
 
+def note(value: object) -> str:
+    """A paragraph."""
+    return f'<p>{text(value)}</p>'
+
+
 def facts(values: Mapping[str, object]) -> str:
     """A table of two columns."""
     rows = (f'<tr><th>{text(k)}</th><td>{text(v)}</td></tr>' for k, v in values.items())

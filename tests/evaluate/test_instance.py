@@ -56,9 +56,12 @@ class FindsWhite:
         return {'box': (size[:, 0], jnp.ones(len(size))), 'mask': (size[:, 1], size[:, 1])}
 
 
-def evaluation(source, *, with_mask=True, **changes):
+FINDS_WHITE = FindsWhite()
+
+
+def evaluation(source, *, with_mask=True, task=FINDS_WHITE, **changes):
     options = {'mean': (0.0,) * 3, 'std': (255.0,) * 3, 'num_classes': 2, 'source': source}
-    return InstanceEvaluation(Nothing(with_mask=with_mask), FindsWhite(), **options | changes)
+    return InstanceEvaluation(Nothing(with_mask=with_mask), task, **options | changes)
 
 
 @pytest.fixture(scope='module')

@@ -130,6 +130,24 @@ def test_nothing_found_is_zero_and_nothing_there_is_no_number():
     assert np.isnan(empty.curve(threshold=0.5)).all()
 
 
+@pytest.mark.parametrize('backend', ['faster', 'pycocotools'])
+@pytest.mark.parametrize('kind', ['bbox', 'segm'])
+def test_every_kind_of_emptiness(kind, backend):
+    """Of two classes the second has neither objects nor detections: it is in no mean."""
+    known, guess = [truth(1, (0, 0, 4, 4))], [found(1, (0, 0, 4, 4), 0.9)]
+    count = lambda *parts, **changes: evaluate(*parts, kind=kind, backend=backend, **changes)
+    right = count(known, guess)
+    assert right.ap() == pytest.approx(1) == right.ap(place=0) and np.isnan(right.ap(place=1))
+    np.testing.assert_allclose(right.curve(threshold=0.5), 1)
+    assert count(known, []).ap() == count(known, [], max_dets=(5,)).ar(max_dets=5) == 0
+    assert count(known, []).ap(threshold=0.75, place=0) == 0
+    assert np.isnan(count([], guess).ap()) and np.isnan(count([], []).ap())
+    assert np.isnan([*count([], []).summary().values()]).all()
+    assert np.isnan(count([truth(1, (0, 0, 4, 4), crowd=1)], guess).ap())
+    elsewhere = count(known, [found(1, (0, 0, 4, 4), 0.9, 2)])  # of a class that is not there
+    assert elsewhere.ap() == elsewhere.ap(place=0) == 0 and np.isnan(elsewhere.ap(place=1))
+
+
 def test_more_detections_than_the_limit_do_not_count():
     """The right one has the lowest score."""
     known = [truth(1, (0, 0, 4, 4))]

@@ -1,6 +1,7 @@
 """What a report and a comparison say of a detector, without a network: FindsWhite finds the
 rectangle of every picture, and with a score of 0.3 the whole of it."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -13,8 +14,11 @@ from segjax.data.detection import DetectionEval
 from segjax.evaluate.instance import InstanceEvaluator
 from segjax.train import instance_page, report
 from segjax.train.job import Job
+from segjax.train.rundir import write_json
+from segjax.train.screen import Screen
+from segjax.train.writers import plain
 from tests.data.test_detection import Pictures
-from tests.evaluate.test_instance import evaluation
+from tests.evaluate.test_instance import FINDS_WHITE, FindsWhite, evaluation
 
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
 INFO = Info(('background', 'white', 'never'), ((0, 0, 0), (255, 255, 255), (255, 0, 0)))
@@ -45,7 +49,13 @@ class Mixed(Pictures):
         return sample._replace(instances=known)
 
 
-def make_job(source, *, info=INFO, with_mask=True):
+class FindsNothing(FindsWhite):
+    def predict(self, model, variables, image, *, sizes=None):
+        found = super().predict(model, variables, image, sizes=sizes)
+        return found._replace(valid=found.valid & False)
+
+
+def make_job(source, *, info=INFO, with_mask=True, task=FINDS_WHITE):
     how = DetectionEval(instances=2, mask_size=4)
     options = {'num_classes': len(info.class_names), 'devices': jax.local_devices()[:1]}
     return Job(
@@ -56,7 +66,7 @@ def make_job(source, *, info=INFO, with_mask=True):
         mean=(0.0,) * 3,
         std=(255.0,) * 3,
         parallel=None,
-        evaluation=evaluation(source, with_mask=with_mask, **options),
+        evaluation=evaluation(source, with_mask=with_mask, task=task, **options),
         num_threads=1,
     )
 
@@ -113,7 +123,7 @@ def test_the_page_tells_metrics_classes_and_pictures(job, evaluated):
     assert [*parts] == ['Metrics', 'Classes', 'Precision and recall', 'Worst pictures',
                         'Best pictures']  # fmt: skip
     rows = {row[0]: row[1:] for row in cells(parts['Metrics'])}
-    assert rows['metric'] == ['mask', '', 'box', '']
+    assert cells(parts['Metrics'])[0] == ['metric', 'mask', '', 'box', '']
     assert rows['AP at IoU .5'][0] == f'{found.metrics["mask_ap50"]:.3f}'
     assert rows['AP'][2] == f'{found.metrics["box_ap"]:.3f}'
     assert rows['AR of large objects'] == ['n/a', '', 'n/a', '']
@@ -138,3 +148,41 @@ def test_detectors_are_compared_by_the_precision_of_what_they_find(job, evaluate
     alone = report.comparison(job, ['a'], [masks])
     assert picture.dtype == np.uint8 and picture.shape[1] > alone.shape[1] > 3 * 160
     assert not report.same_truth(job, masks, make_job(Pictures([(32, 32)] * 4)).evaluate(STATE))
+
+
+EMPTY = {
+    'nothing found': (1, FindsNothing, 0.0),
+    'nothing to find': (0, FindsWhite, np.nan),
+    'neither': (0, FindsNothing, np.nan),
+}
+
+
+@pytest.mark.parametrize('case', EMPTY)
+@pytest.mark.parametrize('with_mask', [True, False])
+def test_where_nothing_is_there_or_found_all_is_said_and_drawn(case, with_mask, tmp_path, capsys):
+    """0 where there is something to find, else no number: null in files, n/a on screen."""
+    objects, task, ap = EMPTY[case]
+    source = Pictures([(32, 32)] * 2, objects=objects)
+    job = make_job(source, with_mask=with_mask, task=task())
+    found = job.evaluate(STATE, samples=2)
+    kinds = ('mask', 'box') if with_mask else ('box',)
+    for kind in kinds:
+        np.testing.assert_equal(found.metrics[f'{kind}_ap'], ap)
+        np.testing.assert_equal(found.metrics[f'{kind}/ar100'], ap)
+        np.testing.assert_equal(report.per_class(job, found)[f'{kind}_ap/white'], ap)
+        assert np.isnan(report.per_class(job, found)[f'{kind}_ap/never'])
+    shown = 'n/a' if np.isnan(ap) else '0.000'
+    assert set(report.headline(job, found).values()) == {shown}
+    report.class_table(Screen(), job, found, step=1)
+    mean = next(line for line in capsys.readouterr().out.splitlines() if 'mean' in line)
+    assert mean.split()[1:] == [shown] * 2 * len(kinds)
+    found, ranking = instance_page.evaluate(job, STATE)
+    parts = instance_page.sections(job, found, ranking)
+    assert ('Worst pictures' in parts) == (case != 'neither')
+    assert cells(parts['Metrics'])[1] == ['AP', *[shown, ''] * len(kinds)]
+    found = job.evaluate(STATE, samples=2)
+    assert all(p.ndim == 3 for p in report.pictures(job, found).values())
+    assert report.comparison(job, ['a'], [found]).ndim == 3
+    write_json(tmp_path / 'eval.json', plain({'metrics': found.metrics}))
+    read = json.loads((tmp_path / 'eval.json').read_text())['metrics']
+    assert read['box_ap'] == (None if np.isnan(ap) else 0)
