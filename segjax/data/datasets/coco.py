@@ -249,13 +249,13 @@ class CocoInstances(PairedDataset):
             )
         return sorted(pairs, key=lambda pair: pair.image)
 
-    def _picture(self, pair: Pair) -> Picture:
-        """`pair.mask` is the annotation file and, as if in a folder, the picture's id."""
+    def picture(self, pair: Pair) -> Picture:
+        """A picture as annotated; `pair.mask` is the file and, as if in a folder, its id."""
         return read_coco_file(pair.mask.parent).pictures[pair.mask.name]
 
     def read_label(self, pair: Pair, roots: Roots) -> np.ndarray:
         """The classes of the objects' pixels, later ones above; crowds are ignored."""
-        picture, classes = self._picture(pair), self.classes(roots)
+        picture, classes = self.picture(pair), self.classes(roots)
         label = np.zeros(picture.size, np.uint8)
         for o in picture.objects:
             pixels = draw_object(o, picture.size, name=str(pair.mask))
@@ -263,7 +263,7 @@ class CocoInstances(PairedDataset):
         return label
 
     def flaws(self, pair: Pair) -> list[str]:
-        picture = self._picture(pair)
+        picture = self.picture(pair)
         said = [
             (o, flaw(o, draw_object(o, picture.size, name=str(pair.mask)))) for o in picture.objects
         ]
@@ -286,7 +286,7 @@ class CocoInstances(PairedDataset):
         self, pair: Pair, image: np.ndarray, roots: Roots
     ) -> tuple[np.ndarray, dict[str, bytes]]:
         del image
-        picture, classes = self._picture(pair), self.classes(roots)
+        picture, classes = self.picture(pair), self.classes(roots)
         for o in picture.objects:
             self._class(o, classes, pair)
         objects = encode_objects(picture, classes, name=str(pair.mask))
