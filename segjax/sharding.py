@@ -146,6 +146,40 @@ class Pmap(Parallelism):
         return jax.tree.map(lambda x: x.addressable_shards[0].data[0], tree)
 
 
+class RowByRow:
+    """`f(variables, batch)`, compiled for all devices, each of which computes rows of its own.
+
+    On a CPU a device computes one row at a time, by one program: the numbers of a row are the same
+    bits in any batch and on any number of devices. On accelerators it computes all its rows at
+    once.
+
+    Args:
+      f: returns arrays with a row for each of the batch.
+      devices: default: all of this process.
+    """
+
+    def __init__(self, f: Callable[[Tree, Batch], Tree], devices: Devices | None = None):
+        self._place = ShardedJit(devices or jax.local_devices())
+        self.place_state = self._place.place_state
+        on_each = jax.shard_map(
+            f,
+            mesh=self._place.mesh,
+            in_specs=(P(), P(DATA_AXIS)),
+            out_specs=P(DATA_AXIS),
+            check_vma=False,
+        )
+        self._program = jax.jit(on_each if self._place.num_devices > 1 else f)
+
+    def rows(self, batch_size: int) -> int:
+        """How many rows a batch must have, that of a CPU whatever `batch_size` is."""
+        n, kind = self._place.num_devices, self._place.mesh.devices.flat[0].platform
+        return n if kind == 'cpu' else -(-batch_size // n) * n
+
+    def __call__(self, variables: Tree, batch: Batch) -> Tree:
+        """Of variables from `place_state` and a batch on the host."""
+        return self._program(variables, self._place.place_batch(batch))
+
+
 def parallelism(
     kind: Literal['jit', 'pmap'],
     batch_size: int,

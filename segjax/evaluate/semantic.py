@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec as P
 
 from segjax import ops, processes
 from segjax.data.dataset import Source
 from segjax.evaluate.host_scores import HOST_SCORES, HostScores, Seen
 from segjax.evaluate.tiles import ONE_PASS, Inference, predict_picture
-from segjax.layers import DATA_AXIS
-from segjax.sharding import Devices, ShardedJit
+from segjax.sharding import Devices, RowByRow
 from segjax.tasks import Semantic
 from segjax.types import Array, Batch
 
@@ -90,8 +88,6 @@ class SemanticEvaluation:
         self._task, self.best_metric = task, task.best_metric
         self._num_classes = num_classes
         self._source = source
-        self._place = ShardedJit(devices or jax.local_devices())
-        self._on_cpu = self._place.mesh.devices.flat[0].platform == 'cpu'
 
         def score(variables: dict, batch: Batch) -> dict[str, Array]:
             image = ops.normalize(batch.image, mean, std)
@@ -100,19 +96,11 @@ class SemanticEvaluation:
             kept = {'probabilities': found} if task.scores else {}
             return {**task.score(found, batch), **kept}
 
-        on_each = jax.shard_map(
-            score,
-            mesh=self._place.mesh,
-            in_specs=(P(), P(DATA_AXIS)),
-            out_specs=P(DATA_AXIS),
-            check_vma=False,
-        )
-        self._score = jax.jit(on_each if self._place.num_devices > 1 else score)
+        self._score = RowByRow(score, devices)
 
     def rows(self, batch_size: int) -> int:
         """How many images are computed at once: one a device on a CPU (see the file head)."""
-        n = self._place.num_devices
-        return n if self._on_cpu else -(-batch_size // n) * n
+        return self._score.rows(batch_size)
 
     def __call__(
         self,
@@ -131,14 +119,14 @@ class SemanticEvaluation:
           host_scores: whether the task's scores of whole pictures are wanted.
           check: called between batches; may raise.
         """
-        variables = self._place.place_state(variables)
+        variables = self._score.place_state(variables)
         evaluator = self._task.evaluator(self._num_classes)
         seen: set[int] = set()
         samples: list[Sample] = []
         host = {name: HOST_SCORES[name]() for name in self._task.scores if host_scores}
         for batch in batches:
             check()
-            scores = self._score(variables, self._place.place_batch(batch))
+            scores = self._score(variables, batch)
             ids = np.asarray(batch.image_id)[np.asarray(batch.valid)]
             if seen.intersection(ids.tolist()):
                 raise ValueError(f'images {sorted(seen.intersection(ids.tolist()))} came twice')
