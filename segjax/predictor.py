@@ -1,21 +1,14 @@
-"""From a finished run to predictions: `segjax.load(...)`.
+"""A network and its values at work on pictures, whatever their size.
 
-    network = segjax.load('runs/unet_nuclei')
-    found = network.predict('cells.png')
-    found.label  # h w, class ids
-    found.show()
-
-It needs the model/ folder of a run and nothing else: no data, no experiment file. Networks that
-others published are known by name: `segjax.load('deeplabv3_resnet50')`.
+Predictor finds the class of every pixel, by one network or several; Detector finds objects.
+`loading.py` makes them of runs and files.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import operator
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,127 +26,24 @@ from segjax.data.images import read_image, with_channels
 from segjax.data.pipeline import EvalPipeline
 from segjax.evaluate import Inference, probabilities
 from segjax.evaluate.blocks import predict_in_blocks
-from segjax.evaluate.instance import Found, as_coco, rescale
-from segjax.known_networks import NETWORKS, ROUND_TO
-from segjax.pretrained.initial import load_weights
-from segjax.pretrained.table import KNOWN
+from segjax.evaluate.instance import rescale
+from segjax.prediction import ObjectPrediction, Prediction, paint
 from segjax.tasks import Instance, Semantic
-from segjax.train.model_folder import find_model_folder, read_model_folder
 from segjax.types import Array, Detections, UserError
-from segjax.visualize import Row, abreast, framed, overlay, panel, png_bytes, resize_image
-from segjax.visualize_instances import SURE, decoded, draw, found_objects
 
 File = str | Path
 Size = tuple[int, int]
 
+MAX_NAMED = 24  # classes that are named in a line
 LIMIT = 2**27  # probabilities that are kept at once: 2048 x 2048 pixels of up to 32 classes
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What was found in a picture.
-
-    Attributes:
-      image: `h w c`, upright, as it was read.
-      label: `h w`, class ids.
-      probabilities: `h w k` float32 where they were asked for.
-      info: names and colours of the classes.
-    """
-
-    image: np.ndarray = dataclasses.field(repr=False)
-    label: np.ndarray = dataclasses.field(repr=False)
-    probabilities: np.ndarray | None = dataclasses.field(repr=False)
-    info: Info
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """The share of the pixels of each class that occurs, the largest first."""
-        counts = np.bincount(self.label.ravel(), minlength=len(self.info.class_names))
-        order = np.argsort(-counts, kind='stable')
-        return {self.info.class_names[i]: counts[i] / counts.sum() for i in order if counts[i]}
-
-    def overlay(self) -> np.ndarray:
-        """The label laid over the picture, uint8 `h w 3`."""
-        return overlay(self.image, self.label, self.info.palette)
-
-    def picture(self) -> np.ndarray:
-        """The picture beside its prediction, with a legend, uint8 `h w 3`."""
-        row = Row(self.image, None, self.label)
-        return panel([row], class_names=self.info.class_names, palette=self.info.palette)
-
-    def show(self) -> None:
-        """Show `picture()`: in the notebook, or else in a window of the system's viewer."""
-        ipython = sys.modules.get('IPython')
-        if ipython is not None and ipython.get_ipython() is not None:
-            importlib.import_module('IPython.display').display(self)
-            return
-        from PIL import Image
-
-        Image.fromarray(self.picture()).show()
-
-    def _repr_png_(self) -> bytes:
-        return png_bytes(self.picture())
-
-
-@dataclasses.dataclass(frozen=True)
-class ObjectPrediction(Prediction):
-    """What a detector found in a picture; everything in the picture's own pixels.
-
-    `label` has, at each pixel, the class of the best of the objects that are drawn.
-
-    Attributes:
-      found: all detections, best first; masks as COCO's run lengths.
-    """
-
-    found: Found = dataclasses.field(repr=False)
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """`n 4`, left, top, right, bottom."""
-        return self.found.boxes
-
-    @property
-    def scores(self) -> np.ndarray:
-        """`n`, the best first."""
-        return self.found.scores
-
-    @property
-    def classes(self) -> np.ndarray:
-        """`n`, ids."""
-        return self.found.classes
-
-    @property
-    def masks(self) -> list[np.ndarray]:
-        """`h w` bool each; none of a detector without masks."""
-        return decoded(self.found.masks)
-
-    def as_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """The detections in the form of COCO's results."""
-        return as_coco(self.found, image_id)
-
-    def overlay(self) -> np.ndarray:
-        """The objects drawn into the picture, each in a colour of its own, at the size at which
-        it is well seen: a whole multiple or fraction of its own; uint8 `h w 3`."""
-        size = self.image.shape[0], self.image.shape[1]
-        return draw(self.image, found_objects(self.found, size, self.info.class_names))
-
-    def picture(self) -> np.ndarray:
-        """The picture beside its objects, uint8 `h w 3`."""
-        found = self.overlay()
-        plain = resize_image(self.image, (found.shape[0], found.shape[1]))
-        return framed(abreast([plain, found], found.shape[1]))
-
-
-def paint(found: Found, size: Size) -> np.ndarray:
-    """The class of the best sure object at each pixel, `h w`; its box where it has no mask."""
-    label = np.zeros(size, np.uint8)
-    for i in np.flatnonzero(found.scores >= SURE)[::-1]:
-        if found.masks is not None:
-            label[decoded([found.masks[i]])[0]] = found.classes[i]
-        else:
-            left, top, right, bottom = np.rint(found.boxes[i]).astype(int)
-            label[top:bottom, left:right] = found.classes[i]
-    return label
+def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
+    """The shapes and types of a model's variables."""
+    size = getattr(model, 'input_size', lambda size: size)((64, 64))  # detectors take any
+    image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+    init = lambda key: model.init(key, jnp.zeros(image.shape, image.dtype), train=False)
+    return jax.eval_shape(init, jax.random.key(0))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -210,6 +100,24 @@ class Network:
         """The same for windows that are all of one size."""
         pipeline = dataclasses.replace(self.pipeline, round_to=1, round_extra=0)
         return dataclasses.replace(self, pipeline=pipeline)
+
+
+def predict_canvas(
+    networks: Sequence[Network],
+    variables: Sequence[dict[str, Any]],
+    images: Sequence[Array],
+    canvases: Sequence[Size],
+    keep: bool,
+) -> tuple[Array, Array | None]:
+    """Class ids and, where they are kept, probabilities, of the smallest of the canvases."""
+    h, w = (min(sides) for sides in zip(*canvases, strict=True))
+    found = [
+        network.probabilities(own, image, canvas)[:h, :w]
+        for network, own, image, canvas in zip(networks, variables, images, canvases, strict=True)
+    ]
+    mean = functools.reduce(operator.add, found) / len(found)
+    ids = jnp.uint8 if mean.shape[-1] <= 256 else jnp.uint16
+    return jnp.argmax(mean, axis=-1).astype(ids), mean if keep else None
 
 
 class Predictor:
@@ -310,7 +218,9 @@ class Predictor:
     def __repr__(self) -> str:
         kinds = ', '.join(dict.fromkeys(type(n.model).__name__ for n in self.networks))
         number = f'{len(self.networks)} x ' if len(self.networks) > 1 else ''
-        return f'<{number}{kinds} of {self.name}: {", ".join(self.info.class_names)}>'
+        names = self.info.class_names
+        more = f' and {len(names) - MAX_NAMED} more' if len(names) > MAX_NAMED else ''
+        return f'<{number}{kinds} of {self.name}: {", ".join(names[:MAX_NAMED])}{more}>'
 
 
 class Detector(Predictor):
@@ -356,76 +266,3 @@ def make_predictor(
     """
     detects = any(isinstance(network.task, Instance) for network in networks)
     return (Detector if detects else Predictor)(networks, variables, info, name=name)
-
-
-def predict_canvas(
-    networks: Sequence[Network],
-    variables: Sequence[dict[str, Any]],
-    images: Sequence[Array],
-    canvases: Sequence[Size],
-    keep: bool,
-) -> tuple[Array, Array | None]:
-    """Class ids and, where they are kept, probabilities, of the smallest of the canvases."""
-    h, w = (min(sides) for sides in zip(*canvases, strict=True))
-    found = [
-        network.probabilities(own, image, canvas)[:h, :w]
-        for network, own, image, canvas in zip(networks, variables, images, canvases, strict=True)
-    ]
-    mean = functools.reduce(operator.add, found) / len(found)
-    ids = jnp.uint8 if mean.shape[-1] <= 256 else jnp.uint16
-    return jnp.argmax(mean, axis=-1).astype(ids), mean if keep else None
-
-
-def abstract_variables(model: nn.Module, channels: int) -> dict[str, Any]:
-    """The shapes and types of a model's variables."""
-    size = getattr(model, 'input_size', lambda size: size)((64, 64))  # detectors take any
-    image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
-    init = lambda key: model.init(key, jnp.zeros(image.shape, image.dtype), train=False)
-    return jax.eval_shape(init, jax.random.key(0))
-
-
-def _load_known(name: str) -> tuple[Network, dict[str, Any], Info]:
-    model, info = NETWORKS[name]
-    pipeline = EvalPipeline(round_to=ROUND_TO)
-    network = Network(model, Semantic(), pipeline, KNOWN[name].preprocessing, channels=3)
-    return network, load_weights(name, abstract_variables(model, 3)), info
-
-
-def _load(source: File) -> tuple[Network, dict[str, Any], Info]:
-    if source in NETWORKS:
-        return _load_known(str(source))
-    folder = find_model_folder(source)
-    if folder is None:
-        raise UserError(
-            f'{source}: neither a finished run, which is a directory with model/model.json, nor a '
-            f'network known by name: {", ".join(NETWORKS)}.'
-        )
-    said = read_model_folder(folder)
-    network = Network(said.model, said.task, said.pipeline, said.normalize, said.channels)
-    expected = abstract_variables(said.model, said.channels)
-    return network, load_weights(str(folder.absolute()), expected), said.info
-
-
-def load(*sources: File) -> Predictor:
-    """A predictor of a finished run; of several, the mean of their probabilities.
-
-    Args:
-      sources: run directories (`runs/unet_nuclei`, or `unet_nuclei` for short), their model/
-        folders or a file in one; or networks of `known_networks.NETWORKS` by name, whose weights
-        are downloaded once.
-
-    Raises:
-      UserError: there is no such run or network, it is damaged, their classes differ, or one of
-        several finds objects.
-    """
-    if not sources:
-        raise UserError('Which run? segjax.load(RUN) takes the directory of a finished training.')
-    networks, variables, infos = zip(*map(_load, sources), strict=True)
-    for source, info in zip(sources, infos, strict=True):
-        if info.class_names != infos[0].class_names:
-            raise UserError(
-                f'{source} was trained on other classes than {sources[0]}; '
-                'only networks of the same classes can be averaged.'
-            )
-    name = ', '.join(map(str, sources))
-    return make_predictor(networks, variables, infos[0], name=name)

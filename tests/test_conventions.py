@@ -36,14 +36,16 @@ ROOMS = {
 }
 ROOMS['ablation'] = ROOMS['train'] | {'train'}
 ROOMS['known_networks'] = NETWORK | {'data'}
-ROOMS['predictor'] = ROOMS['train'] | {'train', 'known_networks'}
-ROOMS['export'] = {'types', 'models', 'tasks', 'data', 'files', 'pretrained', 'predictor'}
-ROOMS['gallery'] = {'types', 'files', 'visualize', 'data', 'predictor'}
-ROOMS['modes'] = ROOMS['ablation'] | {'ablation', 'export', 'predictor', 'gallery'}
+ROOMS['prediction'] = {'data', 'evaluate', 'visualize', 'visualize_instances'}
+ROOMS['predictor'] = NETWORK | {'tasks', 'data', 'evaluate', 'prediction'}
+ROOMS['loading'] = ROOMS['predictor'] | {'predictor', 'pretrained', 'train', 'known_networks'}
+ROOMS['export'] = {'types', 'ops', 'models', 'tasks', 'data', 'files', 'pretrained', 'predictor'}
+ROOMS['gallery'] = {'types', 'files', 'visualize', 'data', 'prediction'}
+ROOMS['modes'] = ROOMS['ablation'] | {'ablation', 'export', 'predictor', 'loading', 'gallery'}
 ROOMS['commandline'] = ROOMS['modes'] | {'modes'}
 ROOMS['grid'] = ROOMS['commandline'] | {'commandline'}
 ROOMS['tools'] = ROOMS['modes'] | {'modes'}
-ROOMS['__init__'] = {'predictor'}
+ROOMS['__init__'] = {'loading'}
 
 
 def _tree(path):

@@ -1,7 +1,6 @@
 """A model/ folder and a picture are enough to predict; nothing depends on how."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 
@@ -20,11 +19,9 @@ from segjax.data.detection import DetectionEval
 from segjax.data.pipeline import EvalPipeline
 from segjax.evaluate import blocks, probabilities
 from segjax.evaluate.instance import Found
-from segjax.known_networks import NETWORKS
 from segjax.models import FCN
-from segjax.predictor import Detector, Network, abstract_variables, make_predictor, paint
-from segjax.pretrained import export_arrays, table
-from segjax.pretrained.safetensors_io import save_variables
+from segjax.prediction import paint
+from segjax.predictor import Detector, Network, make_predictor
 from segjax.tasks import Instance, Semantic
 from segjax.types import Detections, UserError
 from tests.model_folders import INFO, SAME, VALID, draw, picture, write_run
@@ -183,29 +180,6 @@ def test_several_runs_are_averaged(tmp_path):
         segjax.load(first, other)
 
 
-def test_a_run_is_found_by_its_folder_its_files_and_its_name(tmp_path, monkeypatch):
-    write_run(tmp_path / 'runs' / 'mine')
-    monkeypatch.chdir(tmp_path)
-    places = ['mine', 'runs/mine', 'runs/mine/model', 'runs/mine/model/model.safetensors']
-    for place in places:
-        assert segjax.load(place).info == INFO
-    with pytest.raises(UserError, match='runs/yours: neither a finished run'):
-        segjax.load('runs/yours')
-
-
-def test_damage_is_one_clear_message(tmp_path):
-    described = write_run(tmp_path) / 'model' / 'model.json'
-    whole = json.loads(described.read_text())
-    for text in ('{', '[]', json.dumps({**whole, 'model': 3}), json.dumps({'model': {}})):
-        described.write_text(text)
-        with pytest.raises(UserError, match=r'model\.json is damaged'):
-            segjax.load(tmp_path)
-    whole['model']['widths'] = [4, 8]
-    described.write_text(json.dumps(whole))
-    with pytest.raises(UserError, match='misshapen'):
-        segjax.load(tmp_path)
-
-
 class Square(nn.Module):
     """A detector that always finds the upper left quarter of the picture, and nothing beside it."""
 
@@ -284,27 +258,3 @@ def test_fcn_takes_any_size(tmp_path):
     model = FCN(3, stride=32, widths=(2, 2, 2, 2, 2), fc_features=4)
     network = segjax.load(write_run(tmp_path, model))
     assert network.predict(picture((33, 41))).label.shape == (33, 41)
-
-
-def test_known_networks_have_weights_to_download():
-    """Whole networks; the parameters of one are counted as torchvision publishes them."""
-    for name, known in NETWORKS.items():
-        assert table.find(name).scope == 'whole'
-        assert known.model.num_classes == len(known.info.class_names) == len(known.info.palette)
-    params = abstract_variables(NETWORKS['lraspp_mobilenet_v3_large'].model, 3)['params']
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 3_221_538
-
-
-def test_a_network_known_by_name(tmp_path, monkeypatch):
-    """As if a file in the names of its publisher had been downloaded; narrower, to be quick."""
-    name, file = 'unet_carvana', tmp_path / 'file.safetensors'
-    model = dataclasses.replace(NETWORKS[name].model, widths=(2,) * 5)
-    variables = draw(model)
-    save_variables(file, export_arrays(model, variables, layout='milesial'))
-    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(model=model))
-    monkeypatch.setattr('segjax.pretrained.initial.fetch', lambda *_, **__: file)
-    found = segjax.load(name)
-    assert found.info.class_names == ('background', 'car')
-    assert found.networks[0].normalize == 'unit' and found.networks[0].channels == 3
-    same = lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-    jax.tree.map(same, found.variables[0], variables)

@@ -28,7 +28,7 @@ from PIL import Image
 from segjax.data.dataset import Info
 from segjax.files import write_whole
 from segjax.gallery.page import Entry, page
-from segjax.predictor import ObjectPrediction, Prediction
+from segjax.prediction import ObjectPrediction, Prediction
 from segjax.visualize import contact_sheet, png_bytes, resize_label, to_rgb
 
 Probabilities = Literal['none', 'npz', 'png']
@@ -102,13 +102,14 @@ class Gallery:
             _write(self.path / path, _encoded(shown, 'JPEG', quality=88))
         if found.probabilities is not None:
             self._write_probabilities(name, found.probabilities)
+        counts = None
         if isinstance(found, ObjectPrediction):
-            self._objects[file] = found.as_coco(0)
+            self._objects[file], counts = found.as_coco(0), found.counts
         if name in self._sheet:
             cell = _shrunk(found.image, _CELL)
             self._cells[name] = cell, resize_label(found.label, (cell.shape[0], cell.shape[1]))
         height, width = found.label.shape
-        return Entry(file, (height, width), found.shares, small[0], small[1], full)
+        return Entry(file, (height, width), found.shares, *small, full, counts)
 
     def _write_probabilities(self, name: str, found: np.ndarray) -> None:
         path = self.path / 'probabilities' / name
@@ -144,7 +145,7 @@ class Gallery:
         subtitle = ', '.join(f'{name}: {value}' for name, value in facts.items())
         html = page(entries, unreadable, info=self.info, title=title, subtitle=subtitle)
         write_whole(self.path / 'index.html', html.encode())
-        pictures = [{**entry._asdict(), 'shares': dict(entry.shares)} for entry in entries]
+        pictures = [entry._asdict() for entry in entries]
         said = {**facts, 'pictures': pictures, 'unreadable': dict(unreadable)}
         text = json.dumps(said, indent=1, ensure_ascii=False)
         write_whole(self.path / 'predictions.json', text.encode() + b'\n')

@@ -1,7 +1,8 @@
 """A folder of predictions as a page that a browser opens from the disk: no server, no network.
 
 The page lies in the folder and shows its small pictures; a click opens the large one. Classes can
-be chosen, and a slider lays the prediction over the picture.
+be chosen, and a slider lays the prediction over the picture. Of class maps it tells what share of
+the pixels each class has, of detections how many objects.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from segjax.data.dataset import Info
 
-MAX_NAMED = 4  # classes whose share is written below a picture
+MAX_NAMED = 4  # classes that are written below a picture
 MAX_LISTED = 5  # files that were not read and are named without a click
 
 
@@ -23,10 +24,16 @@ class Entry(NamedTuple):
 
     file: str  # what it is called
     size: tuple[int, int]  # height and width
-    shares: Mapping[str, float]  # of the pixels, by class, the largest first
+    shares: dict[str, float]  # of the pixels, by class, the largest first
     picture: str  # small
     overlay: str  # small
     full: str  # the overlay at full size
+    objects: dict[str, int] | None = None  # a detector's, by class, the most first
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What is there, the most of it first."""
+        return tuple(self.shares if self.objects is None else self.objects)
 
 
 _STYLE = """
@@ -41,7 +48,8 @@ button { font: inherit; border: 1px solid #d0d0d6; border-radius: 14px; backgrou
          margin: 0 6px 6px 0; padding: 2px 12px; cursor: pointer; }
 button.chosen { border-color: #212126; box-shadow: 0 0 0 1px #212126; }
 i { display: inline-block; width: 11px; height: 11px; margin-right: 7px; border: 1px solid #0003; }
-label { color: #66666e; } input { vertical-align: middle; }
+label { color: #66666e; display: block; margin-top: 4px; }
+input { vertical-align: middle; margin: 0 6px; width: 180px; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 18px;
        padding-top: 20px; padding-bottom: 28px; }
 figure { margin: 0; background: #fff; border: 1px solid #dedee3; border-radius: 8px;
@@ -78,32 +86,49 @@ def _percent(share: float) -> str:
     return f'{100 * share:.0f}%' if share >= 0.01 else '&lt; 1%'
 
 
+def _bar(entry: Entry, ids: Mapping[str, int], info: Info) -> str:
+    """The shares of the classes in their colours; objects are drawn in colours of their own."""
+    if entry.objects is not None:
+        return ''
+    parts = ''.join(
+        f'<span style="flex:{share:.5f};background:{_color(info.palette[ids[c]])}" '
+        f'title="{html.escape(c)}"></span>'
+        for c, share in entry.shares.items()
+    )
+    return f'<div class="bar">{parts}</div>'
+
+
+def _told(entry: Entry) -> str:
+    """What is there, in words."""
+    if entry.objects is None:
+        named = [f'{html.escape(c)} {_percent(share)}' for c, share in entry.shares.items()]
+    else:
+        named = [f'{number} {html.escape(c)}' for c, number in entry.objects.items()]
+    more = len(named) - MAX_NAMED
+    return (', '.join(named[:MAX_NAMED]) or 'nothing') + (f' and {more} more' if more > 0 else '')
+
+
 def _figure(entry: Entry, ids: Mapping[str, int], info: Info) -> str:
     escape = html.escape
     name, (height, width) = escape(entry.file), entry.size
-    bar = ''.join(
-        f'<span style="flex:{share:.5f};background:{_color(info.palette[ids[c]])}" '
-        f'title="{escape(c)}"></span>'
-        for c, share in entry.shares.items()
-    )
-    named = [f'{escape(c)} {_percent(s)}' for c, s in [*entry.shares.items()][:MAX_NAMED]]
-    more = len(entry.shares) - MAX_NAMED
-    shown = ', '.join(named) + (f' and {more} more' if more > 0 else '')
     return (
-        f'<figure data-ids="{" ".join(str(ids[c]) for c in entry.shares)}">'
+        f'<figure data-ids="{" ".join(str(ids[c]) for c in entry.classes)}">'
         f'<a href="{quote(entry.full)}"><img src="{quote(entry.picture)}" alt="{name}" '
         f'loading="lazy"><img class="overlay" src="{quote(entry.overlay)}" '
-        f'alt="prediction" loading="lazy"></a><div class="bar">{bar}</div>'
-        f'<figcaption><b>{name}</b>{width} x {height}<br>{shown}</figcaption></figure>'
+        f'alt="prediction" loading="lazy"></a>{_bar(entry, ids, info)}'
+        f'<figcaption><b>{name}</b>{width} x {height}<br>{_told(entry)}</figcaption></figure>'
     )
 
 
 def _legend(entries: Sequence[Entry], ids: Mapping[str, int], info: Info) -> str:
     """A button for each class that occurs, with the number of its pictures."""
-    counts = Counter(name for entry in entries for name in entry.shares)
+    counts = Counter(name for entry in entries for name in entry.classes)
+    mapped = any(entry.objects is None for entry in entries)
+    swatch = lambda name: (
+        f'<i style="background:{_color(info.palette[ids[name]])}"></i>' if mapped else ''
+    )
     return ''.join(
-        f'<button data-id="{ids[name]}"><i style="background:{_color(info.palette[ids[name]])}">'
-        f'</i>{html.escape(name)} {counts[name]}</button>'
+        f'<button data-id="{ids[name]}">{swatch(name)}{html.escape(name)} {counts[name]}</button>'
         for name in info.class_names
         if name in counts
     )
@@ -139,9 +164,9 @@ def page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n'
         f'<body><header><h1>{html.escape(title)}</h1><p>{html.escape(subtitle)}</p>'
-        f'<div>{_legend(entries, ids, info)}</div>'
-        '<label>prediction <input type="range" min="0" max="1" step="0.05" value="1"> '
-        '(a click on a class shows its pictures alone)</label></header>\n'
+        f'<div title="a click shows the pictures of a class alone">{_legend(entries, ids, info)}'
+        '</div><label>picture <input type="range" min="0" max="1" step="0.05" value="1">'
+        'prediction</label></header>\n'
         f'{problems if unreadable else ""}<main>\n{figures}\n</main>'
         f'<script>{_SCRIPT}</script></body></html>\n'
     )

@@ -23,14 +23,8 @@ from segjax.data.dataset import Roots
 from segjax.data.inputs import Input, find_inputs
 from segjax.gallery import Entry, Gallery
 from segjax.gallery.folder import SHEET
-from segjax.predictor import (
-    Detector,
-    Network,
-    Predictor,
-    abstract_variables,
-    load,
-    make_predictor,
-)
+from segjax.loading import load
+from segjax.predictor import Detector, Network, Predictor, abstract_variables, make_predictor
 from segjax.pretrained.initial import load_weights
 from segjax.pretrained.table import KNOWN
 from segjax.train import machine, opening

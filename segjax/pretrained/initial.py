@@ -13,7 +13,7 @@ import numpy as np
 from segjax.pretrained import table
 from segjax.pretrained.convert import Say, fit, load_arrays
 from segjax.pretrained.fetch import fetch
-from segjax.pretrained.layouts import layout_of
+from segjax.pretrained.layouts import layout_of, name_map
 from segjax.pretrained.safetensors_io import check_match, named_leaves, nested
 from segjax.types import UserError
 
@@ -29,6 +29,7 @@ def load_weights(
     expected: dict[str, Any],
     *,
     initial: Initial | None = None,
+    layout: str = '',
     say: Say = print,
 ) -> dict[str, Any]:
     """The variables of known weights, of a finished run or of a file, fitted to a model.
@@ -41,6 +42,7 @@ def load_weights(
       expected: variables with the shapes that the model needs.
       initial: gives the variables of a fresh model; heads of another number of classes and layers
         that `source` has not are taken from there. Without it every array must be in `source`.
+      layout: of a file, a key of `layouts.LAYOUTS`; '' looks at its names.
       say: is told what is downloaded and what keeps its initial values.
 
     Raises:
@@ -54,15 +56,44 @@ def load_weights(
     if any(name.startswith('params/') for name in arrays):
         return _as_arrays(_fit_own(expected, arrays, initial, source=f'file {file}', say=say))
     of_caffe = file.suffix.lower() == '.caffemodel'
+    layout = layout or ('caffe' if of_caffe else layout_of(arrays))
     variables = fit(
         expected,
         arrays,
-        layout='caffe' if of_caffe else layout_of(arrays),
+        layout=layout,
         initial=_picking(initial),
-        channel_order='bgr' if of_caffe else 'rgb',
+        channel_order='bgr' if layout == 'caffe' else 'rgb',
         say=say,
     )
     return _as_arrays(variables)
+
+
+def count_classes(source: str, expected: dict[str, Any], *, layout: str, num_classes: int) -> int:
+    """For how many classes the heads of a file are made.
+
+    Args:
+      source: a file.
+      layout: its, a key of `layouts.LAYOUTS`.
+      expected: variables of a model of these widths, with `num_classes` classes.
+
+    Returns:
+      The length of the bias of the first head that the file has; `num_classes` where it has none,
+      or is not of this network.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    arrays, leaves = load_arrays(_find(source)), dict(named_leaves(expected))
+    counterparts = name_map(leaves, layout, arrays).counterparts
+    heads = [
+        arrays[there.name]
+        for name, there in counterparts.items()
+        if there.optional
+        and there.name in arrays
+        and name.endswith('/bias')
+        and leaves[name].shape == (num_classes,)
+    ]
+    return len(heads[0]) if heads else num_classes
 
 
 def _find(source: str) -> Path:
@@ -82,6 +113,11 @@ def _find(source: str) -> Path:
 def _load_known(
     known: table.KnownWeights, expected: dict[str, Any], initial: Initial | None, say: Say
 ) -> dict[str, Any]:
+    if not known.url:
+        raise UserError(
+            f'{known.name}: there is no file of it to download; give one of your own by its path, '
+            f'--weights=FILE, to predict --weights={known.name},FILE.'
+        )
     file = fetch(known.url, sha256=known.sha256, say=say)
     if not known.sha256:
         say(f'{file} is taken as it is: its publisher names no SHA-256.')

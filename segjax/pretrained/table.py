@@ -3,8 +3,11 @@
 Addresses, hash prefixes, figures and preprocessing are those of torchvision 0.29.2. torchvision
 names each file after the first digits of its SHA-256. Those of Caffe's files are from the READMEs
 of fcn.berkeleyvision.org and of BVLC's models, which publish no SHA-256; VGG's address is
-unconfirmed. milesial/Pytorch-UNet's are from its hubconf.py, without SHA-256 too. No address is
-known here for files of TernausNet and segmentation_models: --weights=FILE reads theirs.
+unconfirmed. milesial/Pytorch-UNet's are from its hubconf.py, without SHA-256 too. Networks that
+people train themselves have rows without an address: their files are given by path.
+
+The layouts are tested against the projects' own networks, with values made up for the purpose; the
+published files themselves were out of reach.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Literal
 
 from segjax.types import UserError
 
+NOT_TRIED = 'layout tested, file not tried'
+
 
 @dataclass(frozen=True)
 class KnownWeights:
@@ -24,7 +29,7 @@ class KnownWeights:
       name: what --weights is given.
       model: the architecture.
       layout: how the file names its arrays, a key of `layouts.LAYOUTS`.
-      url: of the file.
+      url: of the file; '' where there is none to download.
       sha256: the digits that its SHA-256 begins with; '' where unknown.
       preprocessing: the data set's `normalize` that the weights expect.
       classes: what they were trained to tell apart.
@@ -50,8 +55,8 @@ class KnownWeights:
 
     @property
     def file_name(self) -> str:
-        """The last part of the address."""
-        return self.url.rpartition('/')[2]
+        """The last part of the address; without one, what stands in its place."""
+        return self.url.rpartition('/')[2] or 'by its path'
 
 
 def _torchvision(
@@ -96,7 +101,7 @@ def _segmentation(name: str, model: str, file: str, figure: float) -> KnownWeigh
     """A segmentation network of torchvision; `file` as above."""
     return KnownWeights(
         name=name,
-        model=f'{model}, flavor=torchvision' if model.startswith('DeepLabV3') else model,
+        model=model,
         layout='torchvision',
         url=f'https://download.pytorch.org/models/{file}.pth',
         sha256=file.rpartition('-')[2],
@@ -111,14 +116,15 @@ _SEGMENTATION = (
     _segmentation('fcn_resnet50', 'FCN-ResNet-50', 'fcn_resnet50_coco-1167a1af', 60.5),
     _segmentation('fcn_resnet101', 'FCN-ResNet-101', 'fcn_resnet101_coco-7ecb50ca', 63.7),
     _segmentation(
-        'deeplabv3_resnet50', 'DeepLabV3 over ResNet-50', 'deeplabv3_resnet50_coco-cd0a2569', 66.4
+        'deeplabv3_resnet50', 'DeepLabV3 over ResNet-50, flavor=torchvision output_stride=8',
+        'deeplabv3_resnet50_coco-cd0a2569', 66.4,
     ),
     _segmentation(
-        'deeplabv3_resnet101', 'DeepLabV3 over ResNet-101', 'deeplabv3_resnet101_coco-586e9e4e',
-        67.4,
+        'deeplabv3_resnet101', 'DeepLabV3 over ResNet-101, flavor=torchvision output_stride=8',
+        'deeplabv3_resnet101_coco-586e9e4e', 67.4,
     ),
     _segmentation(
-        'deeplabv3_mobilenet_v3_large', 'DeepLabV3 over MobileNetV3-L',
+        'deeplabv3_mobilenet_v3_large', 'DeepLabV3 over MobileNetV3-L, flavor=torchvision',
         'deeplabv3_mobilenet_v3_large-fc3c493d', 60.3,
     ),
     _segmentation(
@@ -246,9 +252,48 @@ def _milesial(name: str, scale: str) -> KnownWeights:
 
 _MILESIAL = (_milesial('unet_carvana', '1.0'), _milesial('unet_carvana_half', '0.5'))
 
+
+def _by_path(name: str, model: str, layout: str) -> KnownWeights:
+    """A network whose files are one's own; `known_networks` has its fields."""
+    return KnownWeights(
+        name=name,
+        model=model,
+        layout=layout,
+        url='',
+        sha256='',
+        preprocessing='imagenet',
+        classes='as many as the file has',
+        figure=NOT_TRIED,
+        licence='',
+    )
+
+
+_OWN = (
+    *(
+        _by_path(f'smp_{kind}_{encoder}', f'{model} over {encoder}', 'smp')
+        for kind, model, encoders in (
+            ('unet', 'U-Net of smp', 'resnet18 resnet34 resnet50'),
+            ('unetplusplus', 'U-Net++ of smp', 'resnet18 resnet34 resnet50'),
+            ('deeplabv3plus', 'DeepLabV3+ of smp', 'resnet18 resnet50 resnet101 mobilenet_v2'),
+        )
+        for encoder in encoders.split()
+    ),
+    _by_path('ternausnet11', 'TernausNet over VGG11', 'ternausnet'),
+    _by_path('ternausnet16', 'TernausNet over VGG16', 'ternausnet'),
+    _by_path('ternausnet16_deconv', 'TernausNet over VGG16, deconv', 'ternausnet'),
+    _by_path(
+        'deeplabv3_mobilenet_v2_half',
+        'DeepLabV3 over MobileNetV2, flavor=torchvision width=.5 output_stride=8',
+        'torchvision',
+    ),
+)
+
 KNOWN: dict[str, KnownWeights] = {
     known.name: known
-    for known in (*_TORCHVISION, *_SEGMENTATION, *_DETECTION, _CAFFE_VGG16, *_CAFFE, *_MILESIAL)
+    for known in (
+        *(*_TORCHVISION, *_SEGMENTATION, *_DETECTION),
+        *(_CAFFE_VGG16, *_CAFFE, *_MILESIAL, *_OWN),
+    )
 }
 
 
@@ -293,5 +338,7 @@ def listing() -> str:
         '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths, strict=True))
         for row in rows
     ]
-    licences = sorted({known.licence for known in KNOWN.values()})
-    return '\n'.join([*(line.rstrip() for line in lines), *(f'Licence: {x}' for x in licences)])
+    lines += [f'Licence: {x}' for x in sorted({k.licence for k in KNOWN.values()}) if x]
+    lines.append('--mode=predict reads a file of such a network, too: --weights=NAME,FILE')
+    lines.append(f'All files above: {NOT_TRIED}; figures are those of their publishers.')
+    return '\n'.join(line.rstrip() for line in lines)

@@ -233,6 +233,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
 )  # fmt: skip
 WRAPPERS = ('state_dict', 'model', 'model_state_dict')  # where checkpoints keep the weights
+PARALLEL = 'module.'  # what torch's DataParallel puts before every name
 COMPANIONS = ('mask_values',)  # milesial/Pytorch-UNet puts the values of its masks among the arrays
 
 
@@ -249,6 +250,8 @@ def _state_dict(value: Any) -> dict[str, _Tensor]:
     if wrong or not value or not all(isinstance(key, str) for key in value):
         kept = ', '.join(wrong[:5]) or 'nothing'
         raise UserError(f'it holds no state dict but {kept}; expected arrays by name')
+    if all(key.startswith(PARALLEL) for key in value):
+        value = {key.removeprefix(PARALLEL): x for key, x in value.items()}
     return value
 
 
@@ -256,7 +259,8 @@ def load_torch(path: str | Path) -> dict[str, np.ndarray]:
     """Arrays by name from a .pth or .pt file that holds a state dict.
 
     The arrays are read-only views; those that shared memory in torch share it here. bfloat16 is
-    `ml_dtypes.bfloat16`. Wrappers of `WRAPPERS` around the state dict are opened.
+    `ml_dtypes.bfloat16`. Wrappers of `WRAPPERS` around the state dict are opened; names are those
+    without DataParallel.
 
     Raises:
       UserError: there is no such file, it is damaged or of another format, or it asks for anything

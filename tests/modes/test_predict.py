@@ -21,8 +21,11 @@ from segjax.config import RunOptions
 from segjax.data.dataset import Roots
 from segjax.evaluate.instance import Found, encode_masks
 from segjax.gallery import Gallery
+from segjax.known_networks import NETWORKS
 from segjax.modes import predict
-from segjax.predictor import ObjectPrediction, paint
+from segjax.prediction import ObjectPrediction, paint
+from segjax.pretrained import export_arrays
+from segjax.pretrained.safetensors_io import save_variables
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.state import init_state
 from segjax.types import UserError
@@ -179,6 +182,17 @@ def test_only_model_is_needed(trained, zoo, found, tmp_path):
     np.testing.assert_allclose(deep, kept, atol=1e-3)
 
 
+def test_a_file_of_a_network_that_is_named(zoo, tmp_path, monkeypatch):
+    name, file = 'unet_carvana', tmp_path / 'a,b.safetensors'
+    model = NETWORKS[name].model.clone(widths=(2,) * 5)
+    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(model=model))
+    save_variables(file, export_arrays(model, draw(model), layout='milesial'))
+    arguments = [f'--weights={name},{file}', f'--input={zoo}/plain.png', f'--output={tmp_path}/out']
+    assert launch.main(['--mode=predict', *arguments]) == 0
+    label = np.asarray(read(tmp_path / 'out/labels/plain.png'))
+    np.testing.assert_array_equal(label, segjax.load(name, file).predict(zoo / 'plain.png').label)
+
+
 def test_objects_are_written_as_coco_has_them(tmp_path):
     from pycocotools.coco import COCO
 
@@ -200,7 +214,11 @@ def test_objects_are_written_as_coco_has_them(tmp_path):
     assert [o['category_id'] for o in both] == [2, 2] and both[0]['bbox'] == [2, 1, 4, 4]
     np.testing.assert_array_equal(2 * results.annToMask(both[0]), label)
     assert (tmp_path / 'overlays/b.png').is_file()
-    assert 'b.jpg' in (tmp_path / 'index.html').read_text()
+    page = (tmp_path / 'index.html').read_text()
+    assert '2 wall' in page and 'nothing</figcaption>' in page  # the objects of b.jpg and a.jpg
+    assert page.count('<button') == 1 and 'wall 1</button>' in page
+    said = json.loads((tmp_path / 'predictions.json').read_text())['pictures']
+    assert [picture['objects'] for picture in said] == [{}, {'wall': 2}]
 
 
 def test_a_checkpoint_of_an_unfinished_run(experiment, tmp_path, zoo):

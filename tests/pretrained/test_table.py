@@ -9,8 +9,11 @@ from segjax.pretrained import table
 from segjax.pretrained.layouts import LAYOUTS
 from segjax.types import UserError
 
+DOWNLOADED = [known for known in table.KNOWN.values() if known.url]
+OWN = [known for known in table.KNOWN.values() if not known.url]
 
-@pytest.mark.parametrize('known', table.KNOWN.values(), ids=lambda known: known.name)
+
+@pytest.mark.parametrize('known', DOWNLOADED, ids=lambda known: known.name)
 def test_entries_are_complete(known):
     """Names of things that exist, an address, the hash that the file's name carries.
 
@@ -28,10 +31,18 @@ def test_entries_are_complete(known):
     assert known.model and known.classes and known.figure and known.licence
 
 
+@pytest.mark.parametrize('known', OWN, ids=lambda known: known.name)
+def test_networks_without_an_address_say_so(known):
+    assert known.layout in LAYOUTS and known.preprocessing in NORMALIZATIONS
+    assert known.model and known.figure == 'layout tested, file not tried'
+    line = next(x for x in table.listing().splitlines() if x.split()[0] == known.name)
+    assert 'by its path' in line and line.endswith('file not tried')
+
+
 def test_what_the_architectures_to_come_need_is_there():
     wanted = 'vgg11 vgg16 alexnet googlenet resnet18 resnet34 resnet50 resnet101 mobilenet_v2'
     assert {*wanted.split(), 'mobilenet_v3_large', 'vgg16_caffe'} <= table.KNOWN.keys()
-    files = [known.file_name for known in table.KNOWN.values()]
+    files = [known.file_name for known in DOWNLOADED]
     assert len(set(files)) == len(files)
     assert table.find('vgg16').file_name == 'vgg16-397923af.pth'
     assert table.find('resnet50').sha256 == '0676ba61'

@@ -81,6 +81,14 @@ def test_a_checkpoint_around_the_weights_is_opened(tmp_path):
     assert_same(load_torch(tmp_path / 'a.pt'), {'w': EVERY['float32']})
 
 
+def test_networks_trained_in_parallel_have_the_names_of_others(tmp_path):
+    writer.save_zip(tmp_path / 'a.pt', state_dict({'module.w': EVERY['float32']}))
+    assert_same(load_torch(tmp_path / 'a.pt'), {'w': EVERY['float32']})
+    mixed = {'module.w': EVERY['float32'], 'v': EVERY['float32']}
+    writer.save_zip(tmp_path / 'b.pt', state_dict(mixed))
+    assert_same(load_torch(tmp_path / 'b.pt'), mixed)
+
+
 def test_milesials_mask_values_among_the_arrays_are_left_out(tmp_path):
     value = state_dict({'w': EVERY['float32']}) | {'mask_values': [0, 1]}
     writer.save_zip(tmp_path / 'a.pth', value)
