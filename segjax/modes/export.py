@@ -3,11 +3,12 @@
     python launch.py --mode=export RUN [--sizes=512x512,1024x768] [--prune=2]     or --exp=NAME
 
     model.safetensors, model.json   for segjax.load, fine-tuning, other programs
-    network.zip                     the same as a program of JAX (export.py); no segjax is needed
+    network.zip                     the same as a program of JAX (export/); no segjax is needed
     README.md                       the model card: what it is, how it was measured, how to call it
 
 Several runs become one network.zip that averages them. --layout=torchvision (milesial, torch_em,
 smp, ...) adds torch.safetensors, the same values under the names and axes of that project.
+Detectors need --sizes; each is that of the largest picture a program takes.
 """
 
 from __future__ import annotations
@@ -85,14 +86,26 @@ def _measured(run: Path) -> str:
 
 
 def _call(predictor: Predictor, sizes: Sequence[tuple[int, int]], dtype: str) -> str:
-    lines = export.recipe(ARCHIVE, sizes).splitlines()
+    lines = export.recipe(ARCHIVE, predictor, sizes).splitlines()
     what = f'`picture` is {dtype} `h w {predictor.channels}`'
-    if sizes:
-        listed = ', '.join(f'{h}x{w}' for h, w in sizes)
+    listed = ', '.join(f'{h}x{w}' for h, w in sizes)
+    if export.detector(predictor):
+        what += (
+            f', no larger than the size (height x width) that names the program: {listed}. One '
+            'that, resized, would reach over the canvas of the largest is made smaller.'
+        )
+    elif sizes:
         what += f', of one of the sizes (height x width) {listed}, each a program of that name.'
     else:
         what += f', of any size from {export.LEAST_SIDE} pixels a side; each is compiled once.'
     return '\n'.join(f'    {line}'.rstrip() for line in lines) + f'\n\n{what}'
+
+
+def _tags(predictor: Predictor) -> str:
+    network = export.detector(predictor)
+    segments = network is None or getattr(network.model, 'with_mask', True)
+    found = ['image-segmentation'] * segments + ['object-detection'] * (network is not None)
+    return ', '.join([*found, 'jax'])
 
 
 def model_card(
@@ -115,7 +128,7 @@ def model_card(
     model = said['model']['class'].rpartition('.')[2]
     fields = [(k, config.show(v)) for k, v in said['model'].items() if not k.endswith('class')]
     return (
-        '---\ntags: [image-segmentation, jax]\n---\n\n'
+        f'---\ntags: [{_tags(predictor)}]\n---\n\n'
         f'# {model}: {len(colors)} classes\n\n{quantity(params)} numbers in '
         f'{len(predictor.networks)} network(s), trained with segjax.\n\n'
         f'{_table(("id", "class", "colour"), colors)}\n\n'

@@ -43,7 +43,10 @@ def _network(predictor: Predictor):
     (network,), (variables,) = predictor.networks, predictor.variables
     task = network.task
     if not isinstance(task, Semantic):
-        raise UserError('a detector has no ONNX form here (see the head of this program).')
+        raise UserError(
+            'a detector has no ONNX form that all runtimes agree on: it sorts, suppresses and '
+            'gathers regions by computed indices. --mode=export writes it as a program of JAX.'
+        )
     mean, std = normalize.statistics(network.normalize, np.uint8, channels=network.channels)
 
     def predict(image: Array) -> Array:
@@ -63,10 +66,10 @@ def _plain(*arguments: Any, default: Callable, **others: Callable) -> Any:
 def convert(predictor: Predictor, size: tuple[int, int], path: str) -> float:
     """Write the file, run it on a smooth random picture, and return the greatest difference of a
     probability from JAX's."""
+    predict = _network(predictor)
     to_onnx = importlib.import_module('jax2onnx').to_onnx
     runtime = importlib.import_module('onnxruntime')
     shape = (1, *size, predictor.channels)
-    predict = _network(predictor)
     with mock.patch.object(jax.lax, 'platform_dependent', _plain):
         to_onnx(predict, inputs=[shape], return_mode='file', output_path=path)
     coarse = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, predictor.channels))

@@ -18,6 +18,8 @@ from jax import export as jax_export
 import segjax
 from segjax import export
 from segjax.config import RunOptions
+from segjax.export.archive import make_programs
+from segjax.export.labels import feed
 from segjax.models import FCN, UNet, UNetPlusPlus
 from segjax.modes import export as export_mode
 from segjax.pretrained.convert import convert, load_arrays
@@ -25,7 +27,7 @@ from segjax.tasks import Instance
 from segjax.types import UserError
 from tests.model_folders import SAME, VALID, write_run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 BLOCKED = """
 import sys
@@ -122,7 +124,7 @@ def test_pictures_are_resized_inside_within_a_grey_level(tmp_path, changes, norm
     run = write_run(tmp_path / 'run', normalize=normalize, **changes)
     (network,) = segjax.load(run).networks
     image = picture((41, 50))
-    fed = export._feed(network, jnp.asarray(image), network.pipeline.canvas((41, 50)))
+    fed = feed(network, jnp.asarray(image), network.pipeline.canvas((41, 50)))
     expected = network.feed(image)
     assert fed.dtype == expected.dtype
     level = 1 if normalize == 'caffe' else 1 / image.std(axis=(0, 1)).min()
@@ -167,8 +169,8 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     (network,) = predictor.networks
     detector = dataclasses.replace(network, task=Instance())
     predictor.networks = (detector,)
-    with pytest.raises(UserError, match='not detectors'):
-        export.make_programs(predictor, [(16, 16)])
+    with pytest.raises(UserError, match='a detector has no program for any size, as its anchors'):
+        make_programs(predictor, [])
     with pytest.raises(UserError, match='--prune=2: only a U-Net'):
         export_mode.run(None, RunOptions(mode='export', workdir=run, prune=2))
     with pytest.raises(UserError, match='takes HEIGHTxWIDTH'):
@@ -200,7 +202,10 @@ def test_the_card_says_how_good_it_is(tmp_path):
     }
     (run / 'result.json').write_text(json.dumps(result))
     said = json.loads((run / 'model/model.json').read_text())
-    card = export_mode.model_card(segjax.load(run), run, [(8, 8)], said)
+    predictor = segjax.load(run)
+    card = export_mode.model_card(predictor, run, [(8, 8)], said)
     for line in ('| mean iou (val) | 0.7123 |', '| images | 24 |', '| 1 | cell | #45aa4b |'):
         assert line in card.splitlines()
-    assert textwrap.indent(export.recipe('network.zip', [(8, 8)]), '    ').rstrip() in card
+    assert (
+        textwrap.indent(export.recipe('network.zip', predictor, [(8, 8)]), '    ').rstrip() in card
+    )
