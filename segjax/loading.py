@@ -12,6 +12,7 @@ segjax.load('smp_unet_resnet34', 'mine.pth').
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,16 +88,28 @@ def _pair(sources: Sequence[str]) -> list[tuple[str, str]]:
             found.append((source, ''))
         elif _is_weights_file(source):
             raise UserError(
-                f'{source}: of which network? Name it before the file, as '
-                f'segjax.load(NAME, {Path(source).name!r}) or --weights=NAME,{source}: '
-                f'{", ".join(NETWORKS)}; or predict with --exp=NAME of an experiment.'
+                f'{source}: of which network? Name one that --list_weights lists before the file, '
+                f'as segjax.load(NAME, {Path(source).name!r}) or --weights=NAME,{source}; or '
+                'predict with --exp=NAME of an experiment.'
             )
         else:
-            raise UserError(
-                f'{source}: neither a finished run, which is a directory with model/model.json, '
-                f'nor a file, nor a network known by name: {", ".join(NETWORKS)}.'
-            )
+            raise UserError(_unknown(source))
     return found
+
+
+def _unknown(source: str) -> str:
+    """Why nothing can be loaded from what is no finished run, no file and no name."""
+    if (Path(source).expanduser() / 'config.json').is_file():
+        return (
+            f'{source} is a run that is not finished: it has no model/model.json. Train it to the '
+            f'end, or predict with its checkpoints: --exp=NAME --workdir={source}.'
+        )
+    near = difflib.get_close_matches(source, NETWORKS, n=3)
+    return (
+        f'{source}: neither a finished run, which is a directory with model/model.json, nor a '
+        'file, nor a network known by name; --list_weights lists them.'
+        + (f' Did you mean {" or ".join(near)}?' if near else '')
+    )
 
 
 def load(*sources: File) -> Predictor:

@@ -240,14 +240,14 @@ def comparison(
 ) -> np.ndarray:
     """`image | ground truth | detections | detections | ...`, a row a picture.
 
-    Each detector has a title and a subtitle above its column; below stands how well it did this
-    picture.
+    Each detector has a title and a subtitle above its column; below stands how well its sure
+    detections, which are drawn, did in this picture.
     """
     if not rows:
         raise ValueError('a comparison needs at least one row')
     column = max(160, *(visualize.display_size(*row.image.shape[:2])[1] for row in rows))
     strips = [visualize.title_line(['image', 'ground truth', *titles], column, bold=True)]
-    strips.append(visualize.title_line(['', f'detections from {SURE}', *subtitles], column))
+    strips.append(visualize.title_line(['', '', *subtitles], column))
     for row in rows:
         size = row.image.shape[:2]
         cells = [

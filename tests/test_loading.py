@@ -63,6 +63,12 @@ def test_a_run_is_found_by_its_folder_its_files_and_its_name(tmp_path, monkeypat
         assert segjax.load(place).info == INFO
     with pytest.raises(UserError, match='runs/yours: neither a finished run'):
         segjax.load('runs/yours')
+    with pytest.raises(UserError, match=r'Did you mean .*fcn8s'):
+        segjax.load('fcn8')
+    (tmp_path / 'runs/mine/model/model.json').unlink()
+    (tmp_path / 'runs/mine/config.json').write_text('{}')
+    with pytest.raises(UserError, match=r'runs/mine is a run that is not finished: .* --workdir='):
+        segjax.load('runs/mine')
 
 
 def test_damage_is_one_clear_message(tmp_path):

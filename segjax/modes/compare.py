@@ -25,7 +25,7 @@ from segjax.tasks import Instance
 from segjax.train import distributed, machine, opening, report
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
-from segjax.train.rundir import find_runs, output_folder, read_config, write_json
+from segjax.train.rundir import find_runs, output_folder, read_config, read_experiment, write_json
 from segjax.train.screen import Screen
 from segjax.train.writers import plain
 from segjax.types import UserError
@@ -52,8 +52,7 @@ def _titles(folders: Sequence[Path]) -> list[str]:
 
 def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Evaluated:
     """Split and number of images are those of `experiment`, all else is the run's own."""
-    fields = read_config(folder).fields
-    own: Experiment = config.build(fields)
+    own: Experiment = read_experiment(folder)
     asked = experiment.eval
     pipeline = dataclasses.replace(own.eval, split=asked.split, limit=asked.limit)
     own = dataclasses.replace(own, eval=pipeline)
@@ -61,7 +60,7 @@ def _evaluate(folder: Path, experiment: Experiment, options: RunOptions) -> _Eva
     job = make_job(own, roots, num_threads=options.num_threads, trains=False)
     state, step = find_trained(job, folder, options)
     found = job.evaluate(state, samples=NUM_IMAGES)
-    return _Evaluated(folder, fields, job, step, found)
+    return _Evaluated(folder, read_config(folder).fields, job, step, found)
 
 
 def _check_alone(options: RunOptions) -> None:
@@ -75,7 +74,7 @@ def _check_alone(options: RunOptions) -> None:
 
 def _check_same_task(folders: Sequence[Path]) -> None:
     """Raises UserError where some find objects and others classify pixels."""
-    finds = lambda folder: isinstance(config.build(read_config(folder).fields).task, Instance)
+    finds = lambda folder: isinstance(read_experiment(folder).task, Instance)
     kinds = {finds(folder): folder for folder in folders}
     if len(kinds) > 1:
         raise UserError(
@@ -134,7 +133,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     _check_alone(options)
     folders = find_runs(options.runs)
     _check_same_task(folders)
-    asked: Experiment = experiment or config.build(read_config(folders[0]).fields)
+    asked: Experiment = experiment or read_experiment(folders[0])
     machine.prepare()
     opening.describe_devices(screen)
     runs: list[_Evaluated] = []

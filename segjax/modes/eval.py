@@ -8,7 +8,6 @@ model/ folder beside its numbers, in eval_L2/; one thing at a time.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -27,7 +26,7 @@ from segjax.train.compilations import watch_compilations
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.memory import explain_out_of_memory
-from segjax.train.model_folder import write_model_folder
+from segjax.train.model_folder import read_model_folder, write_model_folder
 from segjax.train.rundir import find_runs, output_folder, write_json
 from segjax.train.state import TrainState
 from segjax.train.writers import plain
@@ -132,9 +131,10 @@ def find_state(job: Job, options: RunOptions) -> tuple[TrainState, str]:
         int(which) if which.isdecimal() else which, like=job.abstract_state()
     )
     if restored is None:
+        train = f' (python launch.py --exp={options.exp})' if options.exp else ''
         raise UserError(
-            f'{options.workdir} holds no checkpoint. Train first (python launch.py '
-            f'--exp={options.exp}), name another run with --workdir=DIR, or give --weights=FILE.'
+            f'{options.workdir} holds no checkpoint. Train first{train}, name another run with '
+            '--workdir=DIR, or give --weights=FILE.'
         )
     step, state = restored
     return state, f'{options.workdir / "checkpoints" / str(step)}'
@@ -146,10 +146,10 @@ def find_trained(job: Job, folder: Path, options: RunOptions) -> tuple[TrainStat
 
     Raises UserError when there is none.
     """
-    described = folder / 'model' / 'model.json'
-    if options.checkpoint == 'best' and described.is_file():
+    if options.checkpoint == 'best' and (folder / 'model' / 'model.json').is_file():
+        step = read_model_folder(folder / 'model').step
         variables = load_weights(str(folder.absolute()), job.abstract_state().variables)
-        return job.state_of(variables), json.loads(described.read_text('utf-8'))['step']
+        return job.state_of(variables), step
     source = dataclasses.replace(options, workdir=folder, weights='')
     state, _ = find_state(job, source)
     return state, int(state.step)

@@ -23,7 +23,14 @@ from segjax.train import instance_page, machine, page, plots, report, semantic_p
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.ranking import Ranking
-from segjax.train.rundir import RunConfig, find_runs, output_folder, read_config, read_result
+from segjax.train.rundir import (
+    RunConfig,
+    find_runs,
+    output_folder,
+    read_config,
+    read_experiment,
+    read_result,
+)
 from segjax.train.screen import Screen, duration, quantity
 from segjax.types import UserError
 
@@ -97,12 +104,14 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
       UserError: there is no such run, it has no weights, or its data is absent.
     """
     screen = Screen()
+    if not options.runs and not options.exp:
+        raise UserError('Which run? --mode=report RUN, or --exp=NAME for a run of it.')
     folders = find_runs(options.runs) if options.runs else [options.workdir]
     if len(folders) > 1:
         raise UserError('--mode=report is of one run; --mode=compare shows several.')
     (folder,) = folders
     machine.prepare()
-    own: Experiment = experiment or config.build(read_config(folder).fields)
+    own: Experiment = experiment or read_experiment(folder)
     roots = Roots(options.raw_dir, options.data_dir)
     job = make_job(own, roots, num_threads=options.num_threads, trains=False)
     state, step = find_trained(job, folder, options)

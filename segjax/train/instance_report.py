@@ -136,7 +136,7 @@ def comparison(job: Job, titles: Sequence[str], everything: Sequence[Evaluation]
         )
         for same in zip(*map(in_order, everything), strict=True)
     ]
-    told = [', '.join(f'{k} {v}' for k, v in headline(found).items()) for found in everything]
+    told = [' '.join(next(iter(headline(found).items()))) for found in everything]
     return visualize_instances.comparison(
         rows, titles, subtitles=told, class_names=job.info.class_names
     )

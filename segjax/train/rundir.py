@@ -76,6 +76,20 @@ def read_config(workdir: Path) -> RunConfig:
         ) from None
 
 
+def read_experiment(workdir: Path) -> Any:
+    """The experiment of the run in `workdir`, made anew from its config.json.
+
+    Raises UserError when there is none, or one that this code cannot make.
+    """
+    fields = read_config(workdir).fields
+    try:
+        return config.build(fields)
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'{workdir / "config.json"} was changed, or written by other code than this: {error}'
+        ) from error
+
+
 def find_runs(words: Sequence[str], holding: str = 'config.json') -> list[Path]:
     """The directories that --runs names; a comma may part two names or belong to one.
 
@@ -95,7 +109,10 @@ def find_runs(words: Sequence[str], holding: str = 'config.json') -> list[Path]:
         paths = {end: Path(','.join(words[first:end])).expanduser() for end in ends}
         end = next((end for end, path in paths.items() if (path / holding).is_file()), None)
         if end is None:
-            raise UserError(f'--runs: {paths[first + 1]} holds no run: it has no {holding}.')
+            path = paths[first + 1]
+            begun = (path / 'config.json').is_file()
+            what = 'is a run that is not finished' if begun else 'holds no run'
+            raise UserError(f'--runs: {path} {what}: it has no {holding}.')
         found.append(paths[end])
         first = end
     return found

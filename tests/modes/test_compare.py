@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.maskrcnn_shapes import experiment as detector
 from segjax import config
 from segjax.config import RunOptions
 from segjax.modes import compare, train
@@ -111,3 +112,13 @@ def test_several_processes_are_refused(tiny, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match='is for one process'):
         compare.run(tiny, options(tmp_path, runs=('anything',)))
+
+
+def test_a_detector_and_a_network_for_class_maps_are_refused_at_once(tiny, tmp_path):
+    for name, experiment in (('maps', tiny), ('objects', detector())):
+        (tmp_path / name).mkdir()
+        fields = config.flatten(experiment) | {'run': {}}
+        (tmp_path / name / 'config.json').write_text(json.dumps(fields))
+    asked = options(tmp_path, runs=words(tmp_path / 'maps', tmp_path / 'objects'))
+    with pytest.raises(UserError, match=r'objects finds objects and \S*maps classifies pixels'):
+        compare.run(None, asked)

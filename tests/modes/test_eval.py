@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,3 +142,18 @@ def test_runs_are_averaged_by_their_probabilities(tiny, trained, tmp_path):
     assert both['metrics']['val']['loss'] != alone['metrics']['val']['loss']
     assert both['metrics'] == mean(other, trained)['metrics']
     assert str(other) in both['weights'] and str(trained) in both['weights']
+
+
+def test_what_holds_no_weights_is_said_without_an_experiment_too(tmp_path):
+    job = SimpleNamespace(abstract_state=dict)
+    with pytest.raises(UserError, match=r'holds no checkpoint\. Train first, name another'):
+        evaluation.find_trained(job, tmp_path, RunOptions())
+    with pytest.raises(UserError, match=r'Train first \(python launch\.py --exp=tiny\)'):
+        evaluation.find_trained(job, tmp_path, options(tmp_path))
+
+
+def test_a_damaged_description_of_a_model_is_named(tmp_path):
+    (tmp_path / 'model').mkdir()
+    (tmp_path / 'model/model.json').write_text('{')
+    with pytest.raises(UserError, match=r'model\.json is damaged'):
+        evaluation.find_trained(SimpleNamespace(), tmp_path, RunOptions())

@@ -81,6 +81,8 @@ def test_one_run_that_is_there(tiny, finished, tmp_path):
         report.run(None, options(tmp_path, runs=(str(finished), str(finished))))
     with pytest.raises(UserError, match='holds no run'):
         report.run(None, options(tmp_path / 'nowhere'))
+    with pytest.raises(UserError, match='Which run'):
+        report.run(None, RunOptions(mode='report'))
 
 
 def test_names_cannot_break_the_page():

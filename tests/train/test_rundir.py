@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.fcn8s_shapes import experiment
+from segjax import config
 from segjax.config import RunOptions
 from segjax.train import provenance, rundir
 from segjax.types import UserError
@@ -156,6 +158,28 @@ def test_a_config_that_is_not_a_runs_is_named_and_never_moved(options, text):
 def test_reading_the_config_of_no_run(tmp_path):
     with pytest.raises(UserError, match='holds no run'):
         rundir.read_config(tmp_path)
+
+
+def test_a_run_that_is_not_finished_is_no_missing_one(tmp_path):
+    (tmp_path / 'begun').mkdir()
+    (tmp_path / 'begun/config.json').write_text('{}')
+    with pytest.raises(UserError, match=r'begun is a run that is not finished: it has no model/'):
+        rundir.find_runs([str(tmp_path / 'begun')], 'model/model.json')
+    with pytest.raises(UserError, match=r'no config\.json'):
+        rundir.find_runs([str(tmp_path / 'nowhere')])
+
+
+def test_an_experiment_that_this_code_cannot_make_names_its_file(tmp_path):
+    own = config.flatten(experiment())
+    lost = {path: value for path, value in own.items() if not path.startswith('task')}
+    odd = [own | {'model.nope': 1}, own | {'model.class': 'segjax.models.gone.Gone'}, lost]
+    odd.append(own | {'model.class': 7})
+    for fields in odd:
+        (tmp_path / 'config.json').write_text(json.dumps(fields | {'run': {}}))
+        with pytest.raises(UserError, match=r'config\.json was changed, or written by other code'):
+            rundir.read_experiment(tmp_path)
+    (tmp_path / 'config.json').write_text(json.dumps(own | {'run': {}}))
+    assert rundir.read_experiment(tmp_path) == experiment()
 
 
 def test_a_directory_that_cannot_be_made_is_the_users_mistake(tmp_path):
