@@ -227,7 +227,7 @@ class MaskRCNN(nn.Module):
             8 * self.backbone_width,
             (first,) + (later,) * (BLOCKS[DEPTHS[self.backbone]][3] - 1),
             DEPTHS[self.backbone] >= 50,
-            False,
+            self.remat,
             partial(Conv, use_bias=False, kernel_init=HE_NORMAL_OUT, dtype=self.dtype),
             partial(norm, epsilon=self.norm_epsilon, dtype=self.dtype),
         )

@@ -1,10 +1,11 @@
-"""A narrow network with the weights of the golden file, compiled once for all tests of a file."""
+"""Narrow networks: with the weights of the golden file, compiled once; and with any at all."""
 
 import functools
 import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -62,5 +63,24 @@ def detect():
             capture_intermediates=stages,
         )
         return kept['intermediates']['proposals'][0], detections
+
+    return of
+
+
+@pytest.fixture(scope='session')
+def drawn():
+    """`drawn(module, *inputs, **options)`: random variables for what `module` does with them."""
+
+    def of(module, *inputs, **options):
+        rng = np.random.default_rng(0)
+
+        def value(path, leaf):
+            name, drawn = path[-1].key, rng.normal(size=leaf.shape)
+            if name == 'kernel':
+                return jnp.asarray(drawn / np.sqrt(np.prod(leaf.shape[:-1])), jnp.float32)
+            return jnp.asarray(0.2 * drawn + (name in ('scale', 'var')), jnp.float32)
+
+        init = lambda key: module.init(key, *inputs, **options)
+        return jax.tree_util.tree_map_with_path(value, jax.eval_shape(init, jax.random.key(0)))
 
     return of
