@@ -32,7 +32,7 @@ from segjax.pretrained.convert import export_arrays
 from segjax.pretrained.safetensors_io import save_variables
 from segjax.train.experiment import Experiment
 from segjax.train.model_folder import find_model_folder
-from segjax.train.rundir import find_runs, output_folder, read_result, write_json
+from segjax.train.rundir import chosen_runs, output_folder, read_result, write_json
 from segjax.train.screen import Screen, quantity
 from segjax.types import UserError
 
@@ -172,7 +172,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     """
     del experiment  # the model/ folder says it all
     screen, sizes = Screen(), _sizes(options)
-    runs = find_runs(options.runs, 'model/model.json') if options.runs else [options.workdir]
+    runs = chosen_runs(options, 'model/model.json')
     predictor = segjax.load(*map(str, runs))
     if options.layout and len(predictor.networks) > 1:
         raise UserError('--layout: one network has names in other projects, not a mean of several.')

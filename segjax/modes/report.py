@@ -25,7 +25,7 @@ from segjax.train.job import Job, make_job
 from segjax.train.ranking import Ranking
 from segjax.train.rundir import (
     RunConfig,
-    find_runs,
+    chosen_runs,
     output_folder,
     read_config,
     read_experiment,
@@ -104,9 +104,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
       UserError: there is no such run, it has no weights, or its data is absent.
     """
     screen = Screen()
-    if not options.runs and not options.exp:
-        raise UserError('Which run? --mode=report RUN, or --exp=NAME for a run of it.')
-    folders = find_runs(options.runs) if options.runs else [options.workdir]
+    folders = chosen_runs(options)
     if len(folders) > 1:
         raise UserError('--mode=report is of one run; --mode=compare shows several.')
     (folder,) = folders

@@ -118,6 +118,19 @@ def find_runs(words: Sequence[str], holding: str = 'config.json') -> list[Path]:
     return found
 
 
+def chosen_runs(options: RunOptions, holding: str = 'config.json') -> list[Path]:
+    """The directories that --runs names, else that of --exp or --workdir.
+
+    Raises UserError when none was named, or one that holds no run.
+    """
+    if options.runs:
+        return find_runs(options.runs, holding)
+    if options.workdir == RunOptions.workdir:
+        mode = options.mode
+        raise UserError(f'Which run? --mode={mode} RUN, or --exp=NAME for the run of that name.')
+    return [options.workdir]
+
+
 def read_result(workdir: Path) -> dict[str, Any] | None:
     """result.json of a finished run, None while it is not finished."""
     try:

@@ -169,6 +169,14 @@ def test_a_run_that_is_not_finished_is_no_missing_one(tmp_path):
         rundir.find_runs([str(tmp_path / 'nowhere')])
 
 
+def test_a_mode_that_needs_a_run_asks_which(tmp_path):
+    with pytest.raises(UserError, match=r'Which run\? --mode=export RUN, or --exp=NAME'):
+        rundir.chosen_runs(RunOptions(mode='export'))
+    assert rundir.chosen_runs(RunOptions(workdir=tmp_path)) == [tmp_path]
+    (tmp_path / 'config.json').write_text('{}')
+    assert rundir.chosen_runs(RunOptions(runs=(str(tmp_path),))) == [tmp_path]
+
+
 def test_an_experiment_that_this_code_cannot_make_names_its_file(tmp_path):
     own = config.flatten(experiment())
     lost = {path: value for path, value in own.items() if not path.startswith('task')}
