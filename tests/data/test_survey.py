@@ -47,11 +47,11 @@ def test_a_survey_tells_colour_ground_and_spread(tmp_path):
     red = np.zeros((10, 10, 3), np.uint8)
     red[..., 0] = 200
     found = survey(write(tmp_path / 'data', [dark, dark, dark, red], mask), ROOTS)
-    assert found.kinds == ('uint8',)
-    assert found.coloured == 0.25
-    assert found.ground == pytest.approx(40 / 255)
+    assert found.appearance.kinds == ('uint8',)
+    assert found.appearance.coloured == 0.25
+    assert found.appearance.ground == pytest.approx(40 / 255)
     low, high = np.percentile([40, 40, 40, 200], (10, 90))
-    assert found.spread == pytest.approx(high / low)
+    assert found.appearance.spread == pytest.approx(high / low)
     assert found.objects == 2
     assert found.diameters[1] == pytest.approx(np.sqrt([20, 16]).sum() / math.sqrt(math.pi))
 
@@ -59,9 +59,9 @@ def test_a_survey_tells_colour_ground_and_spread(tmp_path):
 def test_types_of_pixels_and_empty_masks(tmp_path):
     deep = np.full((6, 6), 6553, np.uint16)
     found = survey(write(tmp_path / 'data', [deep, deep], np.zeros((6, 6), np.uint8)), ROOTS)
-    assert found.kinds == ('uint16',)
-    assert found.ground == pytest.approx(0.1, rel=1e-3)
-    assert (found.coloured, found.spread, found.objects) == (0, 1, 0)
+    assert found.appearance.kinds == ('uint16',)
+    assert found.appearance.ground == pytest.approx(0.1, rel=1e-3)
+    assert (found.appearance.coloured, found.appearance.spread, found.objects) == (0, 1, 0)
     assert all(math.isnan(size) for size in found.diameters)
 
 

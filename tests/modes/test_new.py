@@ -15,8 +15,8 @@ from experiments.unet_folder import experiment as unet_folder
 from segjax.data.check import Report
 from segjax.data.datasets.binary_folder import BinaryFolder
 from segjax.data.datasets.folder import Folder
-from segjax.data.survey import Survey
-from segjax.modes import new
+from segjax.data.survey import Appearance, Survey
+from segjax.modes.new import plan, semantic
 from segjax.train.source_code import experiment_source
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def test_what_it_writes_is_an_experiment_fitted_to_the_data(experiments, capsys)
     assert made.train.crop == (96, 96)  # three discs of 20 pixels are less than the least window
     assert math.prod(made.train.crop) * made.train.batch_size <= 8 * 192 * 192
     assert made.train.scale == made.eval.scale == 1
-    assert made.num_steps == new.STEPS[0]
+    assert made.num_steps == semantic.STEPS[0]
     assert '# objects measure 20 to 20 pixels' in file.read_text()
     assert 'gray, dark, uint8' in file.read_text()
 
@@ -130,8 +130,8 @@ def data(*, diameters=(10.0, 20.0, 30.0), pixels=(90, 10), sizes=None, pictures=
         weights=np.array([0.5, 40.0, 0.0])[: len(pixels)],
         sizes=sizes or {(500, 700): pictures},
     )
-    look = Survey(('uint8',), 1.0, 0.5, 1.5, diameters, 3.0)
-    return new._Data(report, look)
+    look = Survey(Appearance(('uint8',), 1.0, 0.5, 1.5), diameters, 3.0)
+    return semantic._Data(report, look)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def data(*, diameters=(10.0, 20.0, 30.0), pixels=(90, 10), sizes=None, pictures=
     ],
 )
 def test_pictures_of_large_objects_are_shrunk(diameters, scale):
-    assert new.choose_scale(data(diameters=diameters))[0] == scale
+    assert semantic.choose_scale(data(diameters=diameters))[0] == scale
 
 
 @pytest.mark.parametrize(
@@ -159,34 +159,34 @@ def test_pictures_of_large_objects_are_shrunk(diameters, scale):
     ],
 )
 def test_a_window_holds_objects_with_their_surroundings(diameters, sizes, crop):
-    found, _ = new.choose_crop(data(diameters=diameters, sizes=sizes), unet_folder(), 1.0)
+    found, _ = semantic.choose_crop(data(diameters=diameters, sizes=sizes), unet_folder(), 1.0)
     assert found == crop
 
 
 def test_batches_have_as_many_pixels_and_steps_pass_over_all_pictures():
-    e = unet_folder()  # 8 windows of 192 x 192
-    assert new.choose_batch(data(), e, (192, 192))[0] == 8
-    assert new.choose_batch(data(), e, (96, 96))[0] == 16
-    assert new.choose_batch(data(pictures=5), e, (96, 96))[0] == 4
-    assert new.choose_batch(data(), e, (512, 512))[0] == 2
-    steps, why = new.choose_steps(data(), (256, 256), 8, 1.0)
+    budget = 8 * 192 * 192
+    assert plan.choose_batch(100, (192, 192), budget)[0] == 8
+    assert plan.choose_batch(100, (96, 96), budget)[0] == 16
+    assert plan.choose_batch(5, (96, 96), budget)[0] == 4
+    assert plan.choose_batch(100, (512, 512), budget)[0] == 2
+    steps, why = semantic.choose_steps(data(), (256, 256), 8, 1.0)
     assert steps == 2700  # 40 passes of 100 * 500 * 700 / (8 * 256 * 256) = 66.8 steps
     assert 'about 40 passes over 100 pictures' in why
 
 
 def test_rare_classes_weigh_more():
-    assert new.choose_class_weights(data(pixels=(90, 10)))[0] == ()
-    weights, why = new.choose_class_weights(data(pixels=(990, 10, 0)))
+    assert semantic.choose_class_weights(data(pixels=(90, 10)))[0] == ()
+    weights, why = semantic.choose_class_weights(data(pixels=(990, 10, 0)))
     assert weights == (0.5, 10.0, 1.0)  # 40 is too much, and of nucleus there is nothing to learn
     assert 'cell has 1% of the pixels; not one pixel in train: nucleus' in why
 
 
 def test_many_sizes_become_few_shapes():
     sizes = {(100 + 7 * i, 100 + 5 * i): 1 for i in range(40)}
-    multiple, why = new.choose_rounding(data(sizes=sizes))
+    multiple, why = semantic.choose_rounding(data(sizes=sizes))
     assert multiple == 64
     assert why == '40 sizes of pictures become 7 to be compiled'
-    assert new.choose_rounding(data())[0] == 32
+    assert semantic.choose_rounding(data())[0] == 32
 
 
 @pytest.mark.parametrize('experiment', [unet_folder, fcn32s_voc])
