@@ -145,6 +145,47 @@ def test_proposals_by_hand():
         assert found.valid.all()
 
 
+def _level(boxes, logits):
+    n = len(boxes)
+    boxes = jnp.asarray(boxes, jnp.float32)
+    return Levels(jnp.asarray(logits), jnp.zeros((n, 4)), boxes, jnp.ones(n, bool))
+
+
+@pytest.mark.parametrize('flavor, logits', [('torchvision', [2.0]), ('detectron2', [3.0, 2.0])])
+def test_the_narrowest_proposals(flavor, logits):
+    """torchvision wants a thousandth of a pixel, detectron2 any extent at all."""
+    level = _level([[0, 0, 5e-4, 9], [0, 0, 9, 9], [3, 3, 3, 9]], [3.0, 2.0, 1.0])
+    size, options = jnp.asarray([30, 30]), {'candidates': 3, 'outputs': 3, 'threshold': 0.7}
+    found = select_proposals((level,), size, **options, flavor=flavor)
+    assert found.logits[found.valid].tolist() == logits
+
+
+@pytest.mark.parametrize('flavor, logits', [('torchvision', [20, 30]), ('detectron2', [30, 20])])
+def test_what_levels_are_compared_by(flavor, logits):
+    """The sigmoids of 20 and 30 are both 1 in float32: torchvision takes the first level first."""
+    levels = _level([[0, 0, 9, 9]], [20.0]), _level([[0, 0, 20, 20]], [30.0])
+    size, options = jnp.asarray([30, 30]), {'candidates': 1, 'outputs': 2, 'threshold': 0.7}
+    assert select_proposals(levels, size, **options, flavor=flavor).logits.tolist() == logits
+
+
+@pytest.mark.parametrize('flavor, number', [('torchvision', 1), ('detectron2', 2)])
+def test_the_narrowest_detections(flavor, number):
+    """torchvision wants a hundredth of a pixel."""
+    found = select_detections(
+        jnp.asarray([[0.0, 3.0], [0.0, 2.0]]),
+        jnp.zeros((2, 1, 4)),
+        jnp.asarray([[0, 0, 5e-3, 8], [0, 0, 8, 8]]),
+        jnp.ones(2, bool),
+        jnp.asarray([8, 20], jnp.int32),
+        score_threshold=0.05,
+        nms_threshold=0.5,
+        candidates=9,
+        max_detections=2,
+        flavor=flavor,
+    )
+    assert found.valid.sum() == number
+
+
 def test_detections_by_hand():
     """Suppressed within a class alone; what a capacity has no room for is counted."""
     log = lambda *p: [float(np.log(x)) for x in p]
