@@ -25,7 +25,14 @@ from segjax.tasks import Instance
 from segjax.train import distributed, machine, opening, report
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
-from segjax.train.rundir import find_runs, output_folder, read_config, read_experiment, write_json
+from segjax.train.rundir import (
+    find_runs,
+    output_folder,
+    read_config,
+    read_experiment,
+    write_json,
+    writing,
+)
 from segjax.train.screen import Screen
 from segjax.train.writers import plain
 from segjax.types import UserError
@@ -134,6 +141,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     folders = find_runs(options.runs)
     _check_same_task(folders)
     asked: Experiment = experiment or read_experiment(folders[0])
+    target = output_folder(options, 'compare')
     machine.prepare()
     opening.describe_devices(screen)
     runs: list[_Evaluated] = []
@@ -146,9 +154,9 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     split = runs[0].job.experiment.eval.split
     screen.heading(f'{split}, {runs[0].found.num_images} images')
     _say_metrics(screen, titles, runs)
-    target = output_folder(options, 'compare')
     drawn = report.comparison(runs[0].job, titles, [run.found for run in runs])
-    write_png(target / 'comparison.png', drawn)
-    write_json(target / 'compare.json', plain([_describe(run, runs[0]) for run in runs]))
+    with writing(target):
+        write_png(target / 'comparison.png', drawn)
+        write_json(target / 'compare.json', plain([_describe(run, runs[0]) for run in runs]))
     screen.facts({'written to': str(target / 'comparison.png')})
     return 0

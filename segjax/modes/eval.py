@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from segjax import processes
 from segjax.ablation.levels import at_depth
@@ -27,7 +28,7 @@ from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.memory import explain_out_of_memory
 from segjax.train.model_folder import read_model_folder, write_model_folder
-from segjax.train.rundir import find_runs, output_folder, write_json
+from segjax.train.rundir import find_runs, output_folder, write_json, writing
 from segjax.train.state import TrainState
 from segjax.train.writers import plain
 from segjax.types import UserError
@@ -100,8 +101,6 @@ def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options:
     name = f'eval_L{options.prune}' if options.prune else 'eval_mean' if options.runs else 'eval'
     folder = output_folder(options, name)
     step = int(state.step)
-    if options.prune:
-        write_model_folder(folder / 'model', job, state.variables, step=step)
     result = {
         'metrics': {job.experiment.eval.split: found.metrics},
         **report.details(job, found),
@@ -109,9 +108,13 @@ def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options:
         'weights': origin,
         'protocol': report.protocol(job, found),
     }
-    write_json(folder / 'eval.json', plain(result))
+    drawn: dict[str, np.ndarray] = {}
     if options.pictures:
         drawn = report.pictures(job, found) | report.steps(job, state.variables)
+    with writing(folder):
+        if options.prune:
+            write_model_folder(folder / 'model', job, state.variables, step=step)
+        write_json(folder / 'eval.json', plain(result))
         for name, picture in drawn.items():
             write_png(folder / f'{name}.png', picture)
     return str(folder)

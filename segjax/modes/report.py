@@ -30,6 +30,7 @@ from segjax.train.rundir import (
     read_config,
     read_experiment,
     read_result,
+    writing,
 )
 from segjax.train.screen import Screen, duration, quantity
 from segjax.types import UserError
@@ -108,6 +109,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     if len(folders) > 1:
         raise UserError('--mode=report is of one run; --mode=compare shows several.')
     (folder,) = folders
+    target = output_folder(options) if options.output else folder
     machine.prepare()
     own: Experiment = experiment or read_experiment(folder)
     roots = Roots(options.raw_dir, options.data_dir)
@@ -120,7 +122,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     told = ', '.join(f'{name} {value}' for name, value in report.headline(job, found).items())
     subtitle = f'{told} on {own.eval.split}'
     content = page.page(name, subtitle, _sections(folder, job, step, found, ranking))
-    target = output_folder(options) if options.output else folder
-    write_whole(target / 'report.html', content.encode())
+    with writing(target):
+        write_whole(target / 'report.html', content.encode())
     screen.facts({'written to': str(target / 'report.html')})
     return 0

@@ -17,7 +17,7 @@ import itertools
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -40,18 +40,26 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
 
 
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Around what is written into a folder that --output may name: its errors as UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f'{folder} cannot be written: {error.strerror or error}. Name another with '
+            '--output=DIR.'
+        ) from error
+
+
 def output_folder(options: RunOptions, name: str = '') -> Path:
     """Where a mode writes: --output, else the run directory or `name` in it; made when needed.
 
     Raises UserError when it cannot be made.
     """
     folder = Path(options.output).expanduser() if options.output else options.workdir / name
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f'{folder} cannot be written: {error.strerror}. Name another with --output=DIR.'
-        ) from error
     return folder
 
 

@@ -11,9 +11,11 @@ from PIL import Image
 
 from segjax import config
 from segjax.config import RunOptions
+from segjax.files import write_whole
 from segjax.modes import eval as evaluation
 from segjax.modes import report, train
 from segjax.train import page
+from segjax.train.rundir import writing
 from segjax.types import UserError
 
 
@@ -83,6 +85,19 @@ def test_one_run_that_is_there(tiny, finished, tmp_path):
         report.run(None, options(tmp_path / 'nowhere'))
     with pytest.raises(UserError, match='Which run'):
         report.run(None, RunOptions(mode='report'))
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_evaluation(tiny, finished, monkeypatch):
+    monkeypatch.setattr(report, 'make_job', None)
+    asked = options(finished, output=str(finished / 'config.json'))
+    with pytest.raises(UserError, match=r'config\.json cannot be written: .*--output=DIR'):
+        report.run(tiny, asked)
+
+
+def test_a_page_that_cannot_be_written_is_the_users_mistake(tmp_path):
+    (tmp_path / 'report.html').mkdir()
+    with pytest.raises(UserError, match='cannot be written: Is a directory'), writing(tmp_path):
+        write_whole(tmp_path / 'report.html', b'')
 
 
 def test_names_cannot_break_the_page():
