@@ -1,5 +1,7 @@
 """The losses of detection by hand, with their flavours' denominators; a whole training step."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -147,9 +149,29 @@ def test_targets_of_a_box_that_sees_half_of_its_object(whole):
     assert found[0].tolist() == [[1, 1, 0, 0]] * 4
 
 
+# Corners half a pixel further up and left for torchvision, which reads half a pixel further on.
+@pytest.mark.parametrize(
+    'flavor, corner, target',
+    [
+        ('torchvision', 2.5, [[0.75, 0.25], [0.375, 0.125]]),
+        ('detectron2', 3.0, [[1, 0], [0, 0]]),
+        ('detectron2', 2.0, [[1, 1], [1, 1]]),  # a half is enough
+    ],
+)
+def test_torchvisions_mask_targets_are_shares_and_detectron2s_0_or_1(flavor, corner, target):
+    """Of an object in rows 2 to 5 and columns 4 to 7, in a box of 4 rows and 8 columns."""
+    masks = jnp.zeros((1, 8, 12), jnp.uint8).at[:, 2:6, 4:8].set(1)
+    box = jnp.asarray([[4.0, 2, 8, 6]])
+    instances = Instances(box, jnp.asarray([1]), masks, jnp.zeros(1, bool), jnp.ones(1, bool))
+    rois = jnp.asarray([[corner, corner, corner + 8, corner + 4]])
+    regions = Regions(rois, jnp.asarray([1]), jnp.ones(1, bool), jnp.zeros(1, jnp.int32))
+    found = mask_targets(instances, regions, slots=1, side=2, whole=True, flavor=flavor)
+    assert found[0].tolist() == target
+
+
 @pytest.fixture(scope='module')
 def trained():
-    """A network, two pictures (the second without objects), the terms and their gradient."""
+    """Two pictures, the second without objects; and a network's gradient and terms, of a batch."""
     model = MaskRCNN(
         3,
         backbone='resnet18',
@@ -191,15 +213,18 @@ def trained():
     variables = jax.tree_util.tree_map_with_path(value, shapes)
     extra = {name: part for name, part in variables.items() if name != 'params'}
 
-    @jax.jit
-    def differentiate(params, batch):
+    @partial(jax.jit, static_argnames='model')
+    def differentiate(params, batch, model):
         def objective(params):
             terms, updates = task.loss(model, {'params': params, **extra}, batch, jax.random.key(2))
             return sum(s / jnp.maximum(c, 1) for s, c in terms.values()), (terms, updates)
 
         return jax.grad(objective, has_aux=True)(params)
 
-    return batch, lambda batch: differentiate(variables['params'], batch)
+    def of(batch, **fields):
+        return differentiate(variables['params'], batch, model.clone(**fields))
+
+    return batch, of
 
 
 def test_a_step_reaches_every_parameter_and_statistic(trained):
@@ -231,3 +256,10 @@ def test_samples_do_not_depend_on_the_place_in_the_batch(trained):
     terms = differentiate(batch)[1][0]
     turned = differentiate(jax.tree.map(lambda x: x[::-1], batch))[1][0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), turned, terms)
+
+
+@pytest.mark.slow
+def test_rematerialisation_changes_neither_losses_nor_gradients(trained):
+    batch, differentiate = trained
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, differentiate(batch, remat=True), differentiate(batch))
