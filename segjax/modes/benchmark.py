@@ -35,6 +35,7 @@ from segjax.sharding import ShardedJit
 from segjax.train import machine, opening, provenance
 from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
+from segjax.train.memory import compiled_memory
 from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Pace, Screen, quantity
 from segjax.train.state import TrainState
@@ -201,20 +202,6 @@ def _speed(seconds: np.ndarray, *, images: int, macs: int, passes: int) -> Found
     }
 
 
-def _step_memory(compiled: Any) -> dict[str, int] | None:
-    """XLA's account of a compiled program, bytes on each device; None where it gives none."""
-    analysis = compiled.memory_analysis()
-    if analysis is None:
-        return None
-    return {
-        'arguments': analysis.argument_size_in_bytes,
-        'outputs': analysis.output_size_in_bytes,
-        'outputs_in_place': analysis.alias_size_in_bytes,  # of donated arguments
-        'temporary': analysis.temp_size_in_bytes,
-        'code': analysis.generated_code_size_in_bytes,
-    }
-
-
 def _peak_memory() -> dict[str, int | None]:
     """The most bytes that this process has held so far, on the fullest device and on the host."""
     peaks = [(d.memory_stats() or {}).get('peak_bytes_in_use') for d in jax.local_devices()]
@@ -235,7 +222,7 @@ class _Training:
         self._state = job.parallel.place_state(job.initial_state())
         self._batch = job.parallel.place_batch(batch)
         self._step, self.compilation = _compile(job.train_step(), self._state, self._batch)
-        self.memory = _step_memory(self._step)
+        self.memory = compiled_memory(self._step)
 
     @property
     def state(self) -> TrainState:

@@ -14,6 +14,7 @@ from segjax.data import normalize
 from segjax.data.dataset import Roots
 from segjax.layers.cost import LayerCost, layer_costs
 from segjax.train.experiment import Experiment, bind
+from segjax.train.memory import compiled_memory
 from segjax.train.rundir import output_folder, write_json
 from segjax.train.screen import Screen, quantity
 from segjax.train.state import init_state, split_frozen
@@ -44,7 +45,9 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     }
     if options.compile:
         summary['step_memory'] = memory = _step_memory(experiment, size)
-        facts['memory of a step'] = ', '.join(f'{n} {quantity(b)}B' for n, b in memory.items())
+        facts['memory of a step'] = ', '.join(
+            f'{name.replace("_", " ")} {quantity(n)}B' for name, n in memory.items()
+        )
     folder = output_folder(options)
     write_json(folder / 'summary.json', summary)
     screen.facts({**facts, 'written to': str(folder / 'summary.json')})
@@ -100,11 +103,8 @@ def _step_memory(experiment: Experiment, size: tuple[int, int]) -> dict[str, int
     state = jax.eval_shape(
         lambda: init_state(e.model, e.optimizer, num_steps=e.num_steps, image=batch.image, seed=0)
     )
-    analysis = jax.jit(step, donate_argnums=0).lower(state, batch).compile().memory_analysis()
-    if analysis is None:
+    program = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    memory = compiled_memory(program)
+    if memory is None:
         raise UserError('this backend gives no account of the memory of a compiled program')
-    return {
-        'arguments': analysis.argument_size_in_bytes,
-        'temporary': analysis.temp_size_in_bytes,
-        'code': analysis.generated_code_size_in_bytes,
-    }
+    return memory

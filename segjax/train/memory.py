@@ -1,4 +1,4 @@
-"""What to do when a device has no memory left."""
+"""How much memory a compiled program takes, and what to do when a device has none left."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
+from jax.stages import Compiled
 
 from segjax import config
 from segjax.train.experiment import Experiment
 from segjax.types import UserError
+
+
+def compiled_memory(program: Compiled) -> dict[str, int] | None:
+    """XLA's account of a compiled program, bytes on each device; None where it gives none."""
+    analysis = program.memory_analysis()
+    if analysis is None:
+        return None
+    return {
+        'arguments': analysis.argument_size_in_bytes,
+        'outputs': analysis.output_size_in_bytes,
+        'outputs_in_place': analysis.alias_size_in_bytes,  # of donated arguments
+        'temporary': analysis.temp_size_in_bytes,
+        'code': analysis.generated_code_size_in_bytes,
+    }
 
 
 def _remedies(experiment: Experiment, rows: int) -> list[str]:
