@@ -15,6 +15,8 @@ from segjax.evaluate.instance import Found, as_coco
 from segjax.visualize import Row, abreast, framed, overlay, panel, png_bytes, resize_image
 from segjax.visualize_instances import SURE, decoded, draw, found_objects
 
+Size = tuple[int, int]
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:

@@ -108,8 +108,8 @@ class Gallery:
         if name in self._sheet:
             cell = _shrunk(found.image, _CELL)
             self._cells[name] = cell, resize_label(found.label, (cell.shape[0], cell.shape[1]))
-        height, width = found.label.shape
-        return Entry(file, (height, width), found.shares, *small, full, counts)
+        size = found.label.shape[0], found.label.shape[1]
+        return Entry(file, size, found.shares, small[0], small[1], full, counts)
 
     def _write_probabilities(self, name: str, found: np.ndarray) -> None:
         path = self.path / 'probabilities' / name

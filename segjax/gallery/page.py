@@ -103,7 +103,7 @@ def _told(entry: Entry) -> str:
     if entry.objects is None:
         named = [f'{html.escape(c)} {_percent(share)}' for c, share in entry.shares.items()]
     else:
-        named = [f'{number} {html.escape(c)}' for c, number in entry.objects.items()]
+        named = [f'{html.escape(c)} {number}' for c, number in entry.objects.items()]
     more = len(named) - MAX_NAMED
     return (', '.join(named[:MAX_NAMED]) or 'nothing') + (f' and {more} more' if more > 0 else '')
 

@@ -2,6 +2,7 @@
 
     python launch.py --exp=unet_nuclei --mode=predict --input=photos
     python launch.py --mode=predict --weights=runs/a,runs/b --input=photos --output=found
+    python launch.py --mode=predict --weights=smp_unet_resnet34,mine.pth --input=photos
 
 Results are called after the picture's path below the folder. Reading, computing and writing run
 side by side; each picture is computed by itself, so that no other one has a part in its result.

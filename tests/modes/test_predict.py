@@ -215,7 +215,7 @@ def test_objects_are_written_as_coco_has_them(tmp_path):
     np.testing.assert_array_equal(2 * results.annToMask(both[0]), label)
     assert (tmp_path / 'overlays/b.png').is_file()
     page = (tmp_path / 'index.html').read_text()
-    assert '2 wall' in page and 'nothing</figcaption>' in page  # the objects of b.jpg and a.jpg
+    assert 'wall 2' in page and 'nothing</figcaption>' in page  # the objects of b.jpg and a.jpg
     assert page.count('<button') == 1 and 'wall 1</button>' in page
     said = json.loads((tmp_path / 'predictions.json').read_text())['pictures']
     assert [picture['objects'] for picture in said] == [{}, {'wall': 2}]
