@@ -3,6 +3,9 @@
 `predict_picture` keeps the probabilities of every class at every pixel, which for 10,000 x 10,000
 pixels and 21 classes are 8 GB. Here each block is predicted together with the pixels around it, its
 halo, and only the class ids of the block are kept.
+
+Detectors need none of it: they see a picture of any size resized to their canvas, and its masks are
+pasted one after another and kept as run lengths (instance.py).
 """
 
 from __future__ import annotations
