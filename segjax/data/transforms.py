@@ -131,6 +131,71 @@ class Invert(Transform):
         return np.iinfo(image.dtype).max - image if image.dtype.kind in 'iu' else -image
 
 
+def _as_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Float values in the type of a picture: integers rounded and clipped."""
+    if dtype.kind not in 'iu':
+        return values.astype(dtype)
+    return np.rint(np.clip(values, 0, np.iinfo(dtype).max)).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gamma(Transform):
+    """x -> low + (high - low) ((x - low) / (high - low))^gamma, over the range of the picture.
+
+    An exponent below 1 lifts dim objects beside bright ones, one above 1 sinks them. Mean and
+    standard deviation stay, as in nnU-Net (Isensee et al., Nature Methods 2021).
+
+    Attributes:
+      low, high: the exponent is drawn evenly from this range.
+      probability: of a change.
+    """
+
+    low: float = 0.7
+    high: float = 1.5
+    probability: float = 0.3
+
+    def color(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.probability:
+            return image
+        pixels = image.astype(np.float32)
+        least, span = pixels.min(), np.ptp(pixels)
+        if not span:
+            return image
+        changed = ((pixels - least) / span) ** np.float32(rng.uniform(self.low, self.high))
+        changed = (changed - changed.mean()) / changed.std() * pixels.std() + pixels.mean()
+        return _as_type(changed, image.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Blur(Transform):
+    """A Gaussian blur whose sigma, in pixels, is drawn evenly from [low, high]."""
+
+    low: float = 0.5
+    high: float = 1.0
+    probability: float = 0.2
+
+    def color(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.probability:
+            return image
+        blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(self.low, self.high))
+        return blurred.reshape(image.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise(Transform):
+    """Gaussian noise, its standard deviation drawn evenly up to `strength` of the picture's own."""
+
+    strength: float = 0.3
+    probability: float = 0.1
+
+    def color(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.probability:
+            return image
+        sigma = rng.uniform(0, self.strength) * image.std(dtype=np.float64)
+        noise = rng.standard_normal(image.shape, np.float32) * np.float32(sigma)
+        return _as_type(image + noise, image.dtype)
+
+
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601
 _YIQ = np.array([_LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])  # luma, chroma
 
