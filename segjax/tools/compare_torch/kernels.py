@@ -1,16 +1,12 @@
 """RoIAlign and non-maximum suppression beside plain C++ of one thread.
 
 torchvision's own kernels need a build for the same Torch. The loops of `kernels.cpp` are theirs,
-compiled here by g++.
+compiled here by g++ (native.py).
 """
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,44 +15,30 @@ import numpy as np
 
 from segjax import ops
 from segjax.tools.compare_torch.agreement import difference, require
+from segjax.tools.compare_torch.native import NativeKernels
 from segjax.tools.race import race_against
 
 SECONDS = 2.0
 TOLERANCE = 1e-5
 SIDE, CHANNELS = 512, 256  # of the image; of its maps at strides 4, 8, 16 and 32
 STRIDES = 4, 8, 16, 32
-
-
-def compile_kernels() -> ctypes.CDLL:
-    """The library.
-
-    Raises:
-      OSError: no compiler, or one that fails.
-    """
-    library = Path(tempfile.mkdtemp(prefix='segjax-kernels-')) / 'kernels.so'
-    source = Path(__file__).with_name('kernels.cpp')
-    command = ['g++', '-O3', '-shared', '-fPIC', str(source), '-o', str(library)]
-    try:
-        subprocess.run(command, check=True)
-    except subprocess.CalledProcessError as error:
-        raise OSError(f'{" ".join(command)} failed') from error
-    return ctypes.CDLL(str(library))
+SAMPLES = 2  # a bin and axis
 
 
 def compare_roi_align(*, side: int, number: int) -> dict[str, Any]:
     """Ratios of `number` boxes cut into `side x side` bins of 2 x 2 samples, on four maps.
 
     Raises:
-      OSError: as `compile_kernels`.
+      OSError: as `NativeKernels`.
       ValueError: the two sides compute different things.
     """
-    library, rng = compile_kernels(), np.random.default_rng(0)
+    native, rng = NativeKernels(), np.random.default_rng(0)
     boxes = _random_boxes(rng, number)
     levels = np.asarray(ops.pyramid_level(jnp.asarray(boxes)))
     maps = [rng.standard_normal((SIDE // s, SIDE // s, CHANNELS), np.float32) for s in STRIDES]
     g = rng.standard_normal((number, side, side, CHANNELS), np.float32)
-    theirs = partial(_cpp_roi_align, library, _channels_first(maps), boxes, levels)
-    back = partial(_cpp_gradient, library, np.moveaxis(g, -1, 1), boxes, levels)
+    theirs = partial(_cpp_roi_align, native, _channels_first(maps), boxes, levels)
+    back = partial(_cpp_gradient, native, np.moveaxis(g, -1, 1), boxes, levels)
     scales = tuple(1 / s for s in STRIDES)
     align = partial(ops.pyramid_roi_align, output_size=side, spatial_scales=scales)
     here = [jnp.asarray(x) for x in maps], jnp.asarray(boxes), jnp.asarray(levels)
@@ -70,9 +52,9 @@ def compare_roi_align(*, side: int, number: int) -> dict[str, Any]:
     both = lambda: jax.block_until_ready(with_gradient(*here, jnp.asarray(g)))
     y, dx = both()
     require(difference(y, np.moveaxis(theirs(side), 1, -1)), TOLERANCE, 'values')
-    require(difference(_channels_first(dx), back(side)), TOLERANCE, 'gradients')
+    require(difference(_channels_first(dx), back()), TOLERANCE, 'gradients')
     forward = {'jax': lambda: ours(*here).block_until_ready(), 'cpp': lambda: theirs(side)}
-    gradient = {'jax': both, 'cpp': lambda: (theirs(side), back(side))}
+    gradient = {'jax': both, 'cpp': lambda: (theirs(side), back())}
     return {
         'forward': race_against(forward, seconds=SECONDS),
         'gradient': race_against(gradient, seconds=SECONDS),
@@ -83,21 +65,16 @@ def compare_nms(*, number: int, threshold: float) -> dict[str, Any]:
     """The ratio of one class of boxes, which nothing is lost of.
 
     Raises:
-      OSError: as `compile_kernels`.
+      OSError: as `NativeKernels`.
       ValueError: the two sides keep different boxes.
     """
-    library, rng = compile_kernels(), np.random.default_rng(0)
+    native, rng = NativeKernels(), np.random.default_rng(0)
     boxes, scores = _random_boxes(rng, number), rng.random(number, np.float32)
-    kept = np.zeros(number, np.int32)
-
-    def theirs() -> int:
-        limit = ctypes.c_double(threshold)
-        return library.nms(_pointer(boxes), _pointer(scores), number, limit, _pointer(kept))
-
+    theirs = lambda: native.nms(boxes, scores, threshold)
     run = jax.jit(partial(ops.nms, iou_threshold=threshold, max_outputs=number))
     here = jnp.asarray(boxes), jnp.asarray(scores)
     index, valid = (np.asarray(x) for x in run(*here))
-    if index[valid].tolist() != kept[: theirs()].tolist():
+    if index[valid].tolist() != theirs().tolist():
         raise ValueError('other boxes are kept than in C++: nothing to compare')
     candidates = {'jax': lambda: jax.block_until_ready(run(*here)), 'cpp': theirs}
     return {'forward': race_against(candidates, seconds=SECONDS)}
@@ -116,40 +93,29 @@ def _channels_first(maps: Any) -> list[np.ndarray]:
     return [np.ascontiguousarray(np.moveaxis(np.asarray(x), -1, 0)) for x in maps]
 
 
-def _pointer(x: np.ndarray) -> ctypes.c_void_p:
-    return x.ctypes.data_as(ctypes.c_void_p)
-
-
-def _settings(level: int, boxes: np.ndarray, side: int) -> tuple[Any, ...]:
-    """What the kernels are told of a map and its boxes."""
-    cells, scale = SIDE // STRIDES[level], ctypes.c_float(1 / STRIDES[level])
-    return CHANNELS, cells, cells, _pointer(boxes), len(boxes), scale, side, 2
-
-
 def _cpp_roi_align(
-    library: ctypes.CDLL, maps: list[np.ndarray], boxes: np.ndarray, levels: np.ndarray, side: int
+    native: NativeKernels,
+    maps: list[np.ndarray],
+    boxes: np.ndarray,
+    levels: np.ndarray,
+    side: int,
 ) -> np.ndarray:
     """`n c p p`: of each map its boxes, then all in their places."""
     out = np.empty((len(boxes), CHANNELS, side, side), np.float32)
-    for level, x in enumerate(maps):
+    for level, (x, stride) in enumerate(zip(maps, STRIDES, strict=True)):
         mine = np.flatnonzero(levels == level)
-        part, own = np.empty((len(mine), *out.shape[1:]), np.float32), boxes[mine]
-        library.roi_align(_pointer(x), *_settings(level, own, side), _pointer(part))
-        out[mine] = part
+        out[mine] = native.roi_align(x, boxes[mine], side, 1 / stride, SAMPLES)
     return out
 
 
 def _cpp_gradient(
-    library: ctypes.CDLL, g: np.ndarray, boxes: np.ndarray, levels: np.ndarray, side: int
+    native: NativeKernels, g: np.ndarray, boxes: np.ndarray, levels: np.ndarray
 ) -> list[np.ndarray]:
     """Maps `c h w`, of the gradient `n c p p`."""
     found = []
     for level, stride in enumerate(STRIDES):
-        mine = np.flatnonzero(levels == level)
-        part, own = np.ascontiguousarray(g[mine]), boxes[mine]
-        found.append(np.zeros((CHANNELS, SIDE // stride, SIDE // stride), np.float32))
-        settings = _settings(level, own, side)
-        library.roi_align_gradient(_pointer(part), *settings, _pointer(found[-1]))
+        mine, shape = np.flatnonzero(levels == level), (CHANNELS, SIDE // stride, SIDE // stride)
+        found.append(native.roi_align_gradient(g[mine], boxes[mine], shape, 1 / stride, SAMPLES))
     return found
 
 

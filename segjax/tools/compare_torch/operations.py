@@ -13,11 +13,13 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F  # pyright: ignore[reportMissingImports]
 
 from segjax import ops
+from segjax.tools.compare_torch import torch_side
 from segjax.tools.compare_torch.agreement import difference, require
+from segjax.tools.compare_torch.setting import Setting
 from segjax.tools.race import race_against
 
 SECONDS = 1.0
-TOLERANCE = 1e-3
+BATCH = 32  # images on a GPU
 CONV, TRANSPOSED = (3, 2, 0, 1), (2, 3, 0, 1)  # our axes of a kernel as Torch has them
 
 
@@ -27,7 +29,7 @@ class Operation(NamedTuple):
     Attributes:
       ours: of arrays, `b h w c` and `kh kw c m`.
       theirs: of tensors, `b c h w` and Torch's kernel.
-      image: shape of ours.
+      image: shape of ours, of a batch of one.
       kernel: shape of ours; () without one.
       axes: how to permute our kernel into theirs.
     """
@@ -86,7 +88,7 @@ OPERATIONS = {
 }
 
 
-def compare_operation(operation: Operation) -> dict[str, Any]:
+def compare_operation(operation: Operation, setting: Setting) -> dict[str, Any]:
     """Ratios `{'forward': {'vs_eager': r}, 'gradient': {...}}`, and milliseconds.
 
     The gradient is value and gradient of every argument together.
@@ -95,24 +97,25 @@ def compare_operation(operation: Operation) -> dict[str, Any]:
       ValueError: the two sides compute different things.
     """
     rng = np.random.default_rng(0)
-    shapes = [shape for shape in (operation.image, operation.kernel) if shape]
+    image = (setting.images(BATCH), *operation.image[1:])
+    shapes = [shape for shape in (image, operation.kernel) if shape]
     arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
-    there = [_to_torch(x, axes) for x, axes in zip(arrays, _axes(operation), strict=False)]
-    here = [jnp.asarray(x) for x in arrays]
+    there = [_to_torch(x, a, setting) for x, a in zip(arrays, _axes(operation), strict=False)]
+    here = [jnp.asarray(x, setting.dtype) for x in arrays]
     # An addition: XLA runs a program of a single convolution by another, slower path, and no
     # network is one.
-    ours = jax.jit(lambda *arguments: operation.ours(*arguments) + 0.0)
+    ours = jax.jit(lambda *arguments: operation.ours(*arguments) + jnp.zeros((), setting.dtype))
     with torch.inference_mode():
         y, expected = ours(*here), operation.theirs(*there)
-        require(difference(y, _to_numpy(expected, CHANNELS_LAST)), TOLERANCE, 'values')
-        forward = race_against(
-            {
-                'jax': lambda: ours(*here).block_until_ready(),
-                'eager': lambda: operation.theirs(*there),
-            },
-            seconds=SECONDS,
-        )
-    return {'forward': forward, 'gradient': _compare_gradients(operation, ours, here, there, y)}
+        expected = torch_side.to_numpy(expected, CHANNELS_LAST)
+        require(difference(_float32(y), expected), setting.tolerance, 'values')
+        candidates = {
+            'jax': lambda: ours(*here).block_until_ready(),
+            'eager': torch_side.waiting(lambda: operation.theirs(*there), setting),
+        }
+        forward = race_against(candidates, seconds=SECONDS)
+    gradient = _compare_gradients(operation, ours, here, there, y, setting)
+    return {'forward': forward, 'gradient': gradient}
 
 
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -128,10 +131,12 @@ def _compare_gradients(
     here: list[jax.Array],
     there: list[torch.Tensor],
     y: jax.Array,
+    setting: Setting,
 ) -> dict[str, float]:
     """With a gradient of noise at the output."""
     noise = np.random.default_rng(1).standard_normal(y.shape, np.float32)
-    our_noise, their_noise = jnp.asarray(noise), _to_torch(noise, (0, 3, 1, 2))
+    our_noise = jnp.asarray(noise, setting.dtype)
+    their_noise = _to_torch(noise, (0, 3, 1, 2), setting)
     leaves = [x.requires_grad_() for x in there]
 
     @jax.jit
@@ -142,23 +147,24 @@ def _compare_gradients(
     def their_gradients() -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(operation.theirs(*leaves), leaves, their_noise)
 
-    found = list(our_gradients(here, our_noise)[1:])
+    found = [_float32(x) for x in our_gradients(here, our_noise)[1:]]
     expected = [
-        _to_numpy(x, np.argsort(axes))
+        torch_side.to_numpy(x, tuple(np.argsort(axes)))
         for x, axes in zip(their_gradients(), _axes(operation), strict=False)
     ]
-    require(difference(found, expected), TOLERANCE, 'gradients')
+    require(difference(found, expected), setting.tolerance, 'gradients')
     candidates = {
         'jax': lambda: jax.block_until_ready(our_gradients(here, our_noise)),
-        'eager': their_gradients,
+        'eager': torch_side.waiting(their_gradients, setting),
     }
     return race_against(candidates, seconds=SECONDS)
 
 
-def _to_torch(x: np.ndarray, axes: tuple[int, ...]) -> torch.Tensor:
-    """Permuted, and channels last in memory."""
-    return torch.from_numpy(x).permute(axes).contiguous(memory_format=torch.channels_last)
+def _to_torch(x: np.ndarray, axes: tuple[int, ...], setting: Setting) -> torch.Tensor:
+    """Permuted, channels last in memory, in the setting's type and on its device."""
+    there = torch.from_numpy(x).permute(axes).to(getattr(torch, setting.dtype))
+    return torch_side.place(there, setting)
 
 
-def _to_numpy(x: torch.Tensor, axes: Any) -> np.ndarray:
-    return x.permute(*axes).numpy()
+def _float32(x: jax.Array) -> np.ndarray:
+    return np.asarray(x, np.float32)

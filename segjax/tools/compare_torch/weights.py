@@ -11,10 +11,12 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
 from segjax.pretrained.safetensors_io import named_leaves, nested
+from segjax.tools.compare_torch.torch_side import to_numpy
 
 LEAVES = {
     'kernel': 'weight',
@@ -30,7 +32,7 @@ def random_variables(model: nn.Module, image: np.ndarray) -> dict[str, Any]:
 
     None is zero, as that of a score layer would be at the start: it would hide what lies before it.
     """
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.asarray(image), train=False))
     rng = np.random.default_rng(0)
 
     def fill(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -41,6 +43,13 @@ def random_variables(model: nn.Module, image: np.ndarray) -> dict[str, Any]:
         return np.float32(centre) + np.float32(0.1) * np.clip(noise, -3, 3)
 
     return nested({name: fill(name, leaf.shape) for name, leaf in named_leaves(shapes)})
+
+
+def kernels_in(dtype: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Our variables on the device, kernels in that type as in a program that only predicts."""
+    return jax.tree.map(
+        lambda x: jnp.asarray(x, dtype if x.ndim > 1 else 'float32'), dict(variables)
+    )
 
 
 def load(twin: torch.nn.Module, variables: Mapping[str, Any]) -> None:
@@ -68,7 +77,7 @@ def gradients(twin: torch.nn.Module, variables: Mapping[str, Any]) -> dict[str, 
         there = _their_name(f'params/{name}')
         gradient = parameters[there].grad
         axes = _axes(twin, there)
-        found[name] = (gradient.permute(*np.argsort(axes)) if axes else gradient).numpy()
+        found[name] = to_numpy(gradient, tuple(np.argsort(axes)) if axes else None)
     return found
 
 
