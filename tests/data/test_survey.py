@@ -1,5 +1,6 @@
 """What a folder looks like, against pictures whose numbers are known."""
 
+import json
 import math
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from PIL import Image
 
 from segjax.data.dataset import Roots
+from segjax.data.datasets.coco import CocoFolder
 from segjax.data.datasets.folder import Folder
-from segjax.data.survey import object_diameters, survey
+from segjax.data.survey import object_diameters, survey, survey_objects
 from segjax.types import IGNORE_LABEL, UserError
 
 ROOTS = Roots(None, None)  # a Folder knows its place
@@ -70,3 +72,31 @@ def test_nothing_readable_is_an_error(tmp_path):
     (tmp_path / 'data' / 'images' / '0.png').write_bytes(b'')
     with pytest.raises(UserError, match='None of the pictures of train can be read'):
         survey(dataset, ROOTS)
+
+
+def test_objects_are_counted_and_measured_by_their_annotations(tmp_path):
+    outline = [[2, 1, 8, 1, 8, 5, 2, 5]]
+    annotations = [
+        {'id': 1, 'image_id': 1, 'category_id': 3, 'bbox': [0, 0, 20, 10], 'area': 120},
+        {'id': 2, 'image_id': 1, 'category_id': 5, 'segmentation': outline},
+        {'id': 3, 'image_id': 1, 'category_id': 5, 'bbox': [0, 0, 9, 9], 'iscrowd': 1},
+        {'id': 4, 'image_id': 1, 'category_id': 5, 'bbox': [3, 3, 0, 4]},  # a flaw
+    ]
+    images = [
+        {'id': 1, 'file_name': 'a.png', 'height': 30, 'width': 40},
+        {'id': 2, 'file_name': 'b.png', 'height': 50, 'width': 40},
+    ]
+    categories = [{'id': 3, 'name': 'cell'}, {'id': 5, 'name': 'nucleus'}]
+    content = {'images': images, 'annotations': annotations, 'categories': categories}
+    for split in ('train', 'val'):
+        (tmp_path / f'{split}.json').write_text(json.dumps(content))
+    for image in images:
+        Image.new('L', (image['width'], image['height'])).save(tmp_path / image['file_name'])
+    found = survey_objects(CocoFolder(folder=str(tmp_path)), 'train', ROOTS)
+    np.testing.assert_array_equal(found.sizes, [[30, 40], [50, 40]])
+    np.testing.assert_array_equal(found.counts, [3, 0])
+    assert found.crowds == 1
+    np.testing.assert_array_equal(found.picture, [0, 0])
+    np.testing.assert_array_equal(found.boxes, [[10, 20], [4, 6]])
+    np.testing.assert_array_equal(found.areas, [120, 24])
+    np.testing.assert_array_equal(found.classes, [1, 2])

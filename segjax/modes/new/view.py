@@ -17,7 +17,7 @@ import numpy as np
 from segjax.data.check import Report
 from segjax.data.detection import DetectionEval, Size, choose_canvas
 from segjax.data.survey import Appearance, Objects
-from segjax.modes.new.plan import UNIT, median_side, round_up
+from segjax.modes.new.plan import UNIT, round_up
 
 ENLARGE = 2.0  # for small objects, at the most
 LONGEST = 1536  # side of a canvas that is evaluated, for the memory
@@ -62,7 +62,7 @@ FROM_WEIGHTS = Begin(
 FROM_SCRATCH = Begin(
     side=256,
     enlarge=1.0,
-    budget=8 * 192 * 192,
+    budget=8 * 256 * 256,  # eight pictures, as batches are normalised
     proposals=400,
     layouts=1,
     least=8,
@@ -83,6 +83,14 @@ class Data(NamedTuple):
     def sides(self) -> np.ndarray:
         """`o`, of the objects of train in pixels of their pictures."""
         return np.sqrt(self.train.boxes.prod(axis=1))
+
+    @property
+    def median_sides(self) -> tuple[float, float]:
+        """Median length of the shorter and of the longer sides of all pictures."""
+        sizes = list(self.report.sizes)
+        sides = np.repeat(np.sort(sizes, axis=1), list(self.report.sizes.values()), axis=0)
+        short, long = np.median(sides, axis=0)
+        return float(short), float(long)
 
     @property
     def most(self) -> int:
@@ -110,7 +118,7 @@ class View(NamedTuple):
 def _scale(data: Data, begin: Begin) -> tuple[float, str]:
     """Of the median picture: it fills a canvas, but small objects keep `begin.least` pixels."""
     small, middle, large = np.percentile(data.sides, (10, 50, 90))
-    longest = max(median_side(data.report))
+    longest = data.median_sides[1]
     whole = min(begin.side / longest, begin.enlarge)
     needed = min(begin.least / small, ENLARGE, begin.side / large)
     scale = min(max(whole, needed), LONGEST / longest)
@@ -128,14 +136,14 @@ def _scale(data: Data, begin: Begin) -> tuple[float, str]:
 def choose_view(data: Data, begin: Begin) -> View:
     """Sides to which pictures are resized; none where they are about right."""
     scale, why = _scale(data, begin)
-    height, width = median_side(data.report)
+    shorter, longer = data.median_sides
     short, long = 0, LONGEST
     if not 0.9 < scale < 1.1:
         sides = np.array(list(data.report.sizes))
         elongation = np.percentile(sides.max(axis=1) / sides.min(axis=1), 90)
-        short = max(round(scale * min(height, width) / UNIT) * UNIT, 2 * UNIT)
+        short = max(round(scale * shorter / UNIT) * UNIT, 2 * UNIT)
         long = min(round_up(short * elongation, UNIT), LONGEST)
-        why += f'; the median picture of {width}x{height} is scaled by {scale:.2f}'
+        why += f'; pictures of {longer:.0f}x{shorter:.0f} are scaled by {scale:.2f}'
     seen = DetectionEval(short=short, long=long)
     sizes = np.array([seen.fitted((int(h), int(w))) for h, w in data.train.sizes])
     factors = (sizes / data.train.sizes).mean(axis=1)
