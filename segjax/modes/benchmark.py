@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
+from jax.stages import Compiled
 
 from segjax import ops
 from segjax.config import RunOptions
@@ -147,7 +148,7 @@ def _no_compilation_cache() -> Iterator[None]:
         switch(before)
 
 
-def _compile(function: Callable, *arguments: Any) -> tuple[Callable, dict[str, float]]:
+def _compile(function: Callable, *arguments: Any) -> tuple[Compiled, dict[str, float]]:
     """`function`, jitted, as a program for these arguments; and what making it took."""
     with _no_compilation_cache():
         begin = time.perf_counter()
