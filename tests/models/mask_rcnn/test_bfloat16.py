@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.extend.core import jaxprs_in_params
 
 from segjax import ops
@@ -51,6 +52,7 @@ def test_convolutions_are_bfloat16_and_boxes_overlaps_and_exponentials_are_not(d
         assert kinds[name] == {'float32'}, name
 
 
+@pytest.mark.slow
 def test_detections_are_near_those_of_float32(narrow, stages, detect):
     """Random weights leave scores close together, so that a suppression may go the other way."""
     model, variables = narrow('mask1')
