@@ -1,22 +1,10 @@
 """Each augmentation does what its name says, and nothing else."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from segjax.data.resample import Warp, warp_image
-from segjax.data.transforms import (
-    Blur,
-    ColorJitter,
-    Flip,
-    Gamma,
-    Invert,
-    Noise,
-    Rotate,
-    ScaleJitter,
-    Turn,
-)
+from segjax.data.transforms import ColorJitter, Flip, Invert, Rotate, ScaleJitter, Turn
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
 
@@ -120,41 +108,3 @@ def test_inverting_mirrors_values_about_the_middle(dtype, middle):
     assert out.dtype == image.dtype
     np.testing.assert_array_equal((image.astype(np.float64) + out) / 2, middle)
     np.testing.assert_array_equal(Invert(0.0).color(image, rng()), image)
-
-
-def test_an_exponent_below_one_lifts_what_is_dim_and_keeps_mean_and_deviation():
-    image = np.tile(np.array([0.0, 1.0, 2.0, 10.0], np.float32)[None, :, None], (4, 1, 3))
-    out = Gamma(0.5, 0.5, 1.0).color(image, rng())
-    dim = lambda x: (x[0, 1, 0] - x[0, 0, 0]) / np.ptp(x)
-    np.testing.assert_allclose(dim(out), (1 / 10) ** 0.5, rtol=1e-5)
-    np.testing.assert_allclose([out.mean(), out.std()], [image.mean(), image.std()], rtol=1e-5)
-    np.testing.assert_array_equal(Gamma(0.5, 0.5, 1.0).color(image * 0, rng()), image * 0)
-
-
-def test_a_blur_spreads_a_point_and_keeps_its_sum():
-    image = np.zeros((15, 15, 1), np.float32)
-    image[7, 7] = 1
-    out = Blur(1.0, 1.0, 1.0).color(image, rng())
-    assert out.shape == image.shape
-    np.testing.assert_allclose(out.sum(), 1, rtol=1e-5)
-    np.testing.assert_allclose(out[7, 8] / out[7, 7], np.exp(-0.5), rtol=1e-4)
-
-
-def test_noise_is_a_part_of_the_deviation():
-    image = np.tile(np.array([-1, 1], np.float32).repeat(200)[None, :, None], (100, 1, 1))
-    added = Noise(0.3, 1.0).color(image, np.random.default_rng(3)) - image
-    draw = np.random.default_rng(3)
-    draw.random()
-    np.testing.assert_allclose(added.std(), draw.uniform(0, 0.3), rtol=0.02)
-
-
-@pytest.mark.parametrize('transform', [Gamma(0.5, 2.0, 1.0), Blur(1.0, 2.0, 1.0), Noise(1.0, 1.0)])
-@pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'float32'])
-@pytest.mark.parametrize('channels', [1, 3])
-def test_colours_keep_type_and_shape(transform, dtype, channels):
-    image = (IMAGE[:, :, :channels]).astype(dtype)
-    out = transform.color(image, rng())
-    assert out.dtype == image.dtype and out.shape == image.shape
-    assert (out != image).any()
-    none = dataclasses.replace(transform, probability=0.0).color(image, rng())
-    np.testing.assert_array_equal(none, image)
