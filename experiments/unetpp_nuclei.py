@@ -61,8 +61,8 @@ def experiment() -> Experiment:
             ),
         ),
         eval=EvalPipeline(batch_size=8, round_to=64),
-        num_steps=1200,
-        eval_every=400,
+        num_steps=900,
+        eval_every=300,
     )
 
 
