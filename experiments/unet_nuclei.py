@@ -60,6 +60,6 @@ def experiment() -> Experiment:
             ),
         ),
         eval=EvalPipeline(batch_size=8, round_to=32),
-        num_steps=1500,
-        eval_every=500,
+        num_steps=1000,
+        eval_every=250,
     )
