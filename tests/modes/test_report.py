@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
+from experiments.maskrcnn_shapes import experiment as detector
 from segjax import config
 from segjax.config import RunOptions
 from segjax.files import write_whole
@@ -17,6 +18,7 @@ from segjax.modes import report, train
 from segjax.train import page
 from segjax.train.rundir import writing
 from segjax.types import UserError
+from tests.train.test_instance_page import STATE, Mixed, make_job
 
 
 def options(workdir, **changes):
@@ -70,6 +72,24 @@ def test_the_page_holds_all_it_shows_and_the_numbers_of_an_evaluation(tiny, fini
         kind, _, content = source.partition(',')
         assert kind == 'data:image/png;base64'
         assert Image.open(io.BytesIO(base64.b64decode(content))).width > 300
+
+
+@pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
+def test_the_page_of_a_detector_shows_precision_and_recall(tmp_path, monkeypatch):
+    """Everything but the network, which is one that finds what is white."""
+    job = make_job(Mixed([(32, 32)] * 4))
+    fields = config.flatten(detector()) | {'run': {'exp': 'white'}}
+    (tmp_path / 'config.json').write_text(json.dumps(fields))
+    monkeypatch.setattr(report, 'make_job', lambda *_, **__: job)
+    monkeypatch.setattr(report, 'find_trained', lambda *_: (STATE, 7))
+    monkeypatch.setattr(report, '_facts', lambda *_: '')
+    assert report.run(None, RunOptions(mode='report', runs=(str(tmp_path),))) == 0
+    shown = Page((tmp_path / 'report.html').read_text('utf-8'))
+    assert shown.titles == [
+        *('white', 'Run', 'Metrics on val, 4 pictures', 'Curves', 'Classes'),
+        *('Precision and recall', 'Worst pictures', 'Best pictures', 'Protocol', 'Fields'),
+    ]
+    assert len(shown.sources) == 3 and {'AP of small objects', 'white', 'never'} <= set(shown.cells)
 
 
 def test_limit_and_output_are_those_of_the_command(tiny, finished, tmp_path):
