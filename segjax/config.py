@@ -109,7 +109,7 @@ class RunOptions:
     """export: also write the values under the names of another project: torchvision, smp, ..."""
     sizes: tuple[str, ...] = ()
     """export: HEIGHTxWIDTH of the pictures, a program each. Empty: one program for any size, which
-    is compiled once for each size it meets."""
+    is compiled once for each size it meets; detectors have none."""
     output: str = ''
     """Where a mode writes its files. Empty: into the run directory."""
     compile: bool = False

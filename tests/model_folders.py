@@ -21,11 +21,15 @@ SEMANTIC = Semantic()
 
 
 def draw(model, channels=3, seed=3):
-    """Random variables of a useful size."""
+    """Random variables of a useful size; variances and scales of normalisation from 1."""
     rng = np.random.default_rng(seed)
     scale = lambda leaf: np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.1
-    value = lambda leaf: jnp.float32(rng.normal(size=leaf.shape) * scale(leaf))
-    return jax.tree.map(value, abstract_variables(model, channels))
+
+    def value(path, leaf):
+        drawn = jnp.float32(rng.normal(size=leaf.shape) * scale(leaf))
+        return 1 + abs(drawn) if path[-1].key in ('var', 'scale') else drawn
+
+    return jax.tree_util.tree_map_with_path(value, abstract_variables(model, channels))
 
 
 def write_run(folder, model=SAME, *, seed=3, info=INFO, task=SEMANTIC, pipeline=None, **changes):

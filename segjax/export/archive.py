@@ -39,6 +39,7 @@ from segjax.types import UserError
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 LEAST_SIDE = 64  # of pictures of any size; below, the coarsest maps would have no pixel
+ANY = tuple(f'{side} >= {LEAST_SIDE}' for side in ('h', 'w'))
 
 Size = tuple[int, int]
 
@@ -110,29 +111,28 @@ def _check(predictor: Predictor, sizes: Sequence[Size]) -> None:
             )
 
 
-def _serialized(function: Callable, *arguments: Any) -> bytes:
-    """A function of arrays like these, as a program."""
-    made = export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
-    return bytes(made.serialize())
+def _program(function: Callable, *arguments: Any) -> export.Exported:
+    """Of a function of arrays like these."""
+    return export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
 
 
 def _label_programs(
     predictor: Predictor, weights: Any, sizes: Sequence[Size], dtype: str
 ) -> dict[str, bytes]:
-    any_size = export.symbolic_shape(
-        'h, w', constraints=[f'{side} >= {LEAST_SIDE}' for side in ('h', 'w')]
-    )
-    found = {}
-    for name, size in ({f'{h}x{w}': (h, w) for h, w in sizes} or {'ANY': any_size}).items():
+    def made(*size: Any) -> bytes:
         picture = jax.ShapeDtypeStruct((*size, predictor.channels), np.dtype(dtype))
-        try:
-            found[name] = _serialized(labels.program(predictor), weights, picture)
-        except (jax.errors.InconclusiveDimensionOperation, jax.errors.ConcretizationTypeError) as e:
-            raise UserError(
-                'this network has no program for any size; name sizes with --sizes=512x512 '
-                f'(height x width). {str(e).splitlines()[0]}'
-            ) from e
-    return found
+        return bytes(_program(labels.program(predictor), weights, picture).serialize())
+
+    if sizes:
+        return {f'{h}x{w}': made(h, w) for h, w in sizes}
+    try:
+        return {'ANY': made(*export.symbolic_shape('h, w', constraints=ANY))}
+    # What a model makes of sides that are symbols: comparisons nobody can answer, unequal shapes.
+    except (jax.errors.InconclusiveDimensionOperation, ValueError, TypeError) as error:
+        raise UserError(
+            'this network has no program for any size, as its layers compare sizes; name sizes '
+            'with --sizes=512x512,1024x768 (height x width).'
+        ) from error
 
 
 def _detection_programs(
@@ -141,15 +141,15 @@ def _detection_programs(
     found, place = {}, jax.ShapeDtypeStruct((2,), np.int32)
     for h, w in sizes:
         picture = jax.ShapeDtypeStruct((h, w, network.channels), np.dtype(dtype))
-        detect = detections.program(network)
-        found[f'{h}x{w}'] = _serialized(detect, weights, picture, place)
-        given = jax.eval_shape(detect, weights, picture, place)
+        detect = _program(detections.program(network), weights, picture, place)
+        found[f'{h}x{w}'] = bytes(detect.serialize())
+        given = jax.tree.unflatten(detect.out_tree, detect.out_avals)
         if 'masks' in given:
-            mask, box = (
-                jax.ShapeDtypeStruct(given[name].shape[1:], np.float32)
-                for name in ('masks', 'boxes')
+            mask = jax.ShapeDtypeStruct(given['masks'].shape[1:], np.float32)
+            box = jax.ShapeDtypeStruct((4,), np.float32)
+            found[f'{h}x{w}.mask'] = bytes(
+                _program(detections.paste((h, w)), mask, box).serialize()
             )
-            found[f'{h}x{w}.mask'] = _serialized(detections.paste((h, w)), mask, box)
     return found
 
 

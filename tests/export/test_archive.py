@@ -20,7 +20,7 @@ from segjax import export
 from segjax.config import RunOptions
 from segjax.export.archive import make_programs
 from segjax.export.labels import feed
-from segjax.models import FCN, UNet, UNetPlusPlus
+from segjax.models import FCN, SegNet, UNet, UNetPlusPlus
 from segjax.modes import export as export_mode
 from segjax.pretrained.convert import convert, load_arrays
 from segjax.tasks import Instance
@@ -86,6 +86,7 @@ NETWORKS = {
         'model': FCN(3, widths=(4, 4, 4, 4, 4), fc_features=8),
         'seed': 0,
     },
+    'maxima that find back to their places': {'model': SegNet(3, widths=(4, 4, 4, 4, 4))},
 }
 
 
@@ -171,6 +172,9 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     predictor.networks = (detector,)
     with pytest.raises(UserError, match='a detector has no program for any size, as its anchors'):
         make_programs(predictor, [])
+    unpooling = write_run(tmp_path / 'unpooling', SegNet(3, widths=(4, 4, 4, 4, 4)))
+    with pytest.raises(UserError, match='no program for any size, as its layers compare sizes'):
+        make_programs(segjax.load(unpooling), [])
     with pytest.raises(UserError, match='--prune=2: only a U-Net'):
         export_mode.run(None, RunOptions(mode='export', workdir=run, prune=2))
     with pytest.raises(UserError, match='takes HEIGHTxWIDTH'):

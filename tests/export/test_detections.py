@@ -19,10 +19,9 @@ from segjax.export.archive import make_programs
 from segjax.models import MaskRCNN
 from segjax.modes import export as export_mode
 from segjax.predictor import Network, make_predictor
-from segjax.pretrained.safetensors_io import save_variables
 from segjax.tasks import Instance
 from segjax.types import UserError
-from tests.model_folders import INFO, draw, picture, write_run
+from tests.model_folders import INFO, picture, write_run
 
 SMALL = MaskRCNN(
     3,
@@ -50,18 +49,9 @@ for number in (0, 1):
 SAVE = "\n    np.savez(f'found{number}.npz', **found, pasted=masks)\n"
 
 
-def write_detector(folder):
-    """A run of random values, of a size at which every layer's answers stay of a size."""
-    run = write_run(folder, SMALL, task=Instance(), pipeline=DetectionEval())
-    near_one = lambda path, leaf: 1 + abs(leaf) if path[-1].key in ('var', 'scale') else leaf
-    variables = jax.tree_util.tree_map_with_path(near_one, draw(SMALL))
-    save_variables(run / 'model/model.safetensors', variables)
-    return run
-
-
 def test_the_recipe_of_a_published_folder_finds_what_segjax_finds(tmp_path):
     """A picture that fills the program's array, and a smaller one; where segjax is not."""
-    run = write_detector(tmp_path / 'run')
+    run = write_run(tmp_path / 'run', SMALL, task=Instance(), pipeline=DetectionEval())
     options = RunOptions(mode='export', workdir=run, sizes=('52x70',))
     assert export_mode.run(None, options) == 0
     folder = run / 'export'
