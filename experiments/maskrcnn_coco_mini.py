@@ -17,8 +17,10 @@ boxes, AP50.
 
 Four of them (the second command) have .618, .847, .795, .923 after 150 steps. The targets
 themselves, on this canvas, have .732, .946, .871, .990: boxes and masks are cut to whole pixels of
-256, and a quarter of the objects measures less than 8 of them. A step takes .7 s of processor time
-(2 cores of an AMD EPYC, shared; Python 3.11.7, jax 0.10.2).
+256, and a quarter of the objects measures less than 8 of them. In the pictures drawn at step 1800
+large objects are found with their classes at 1.0 and outlines a little too round; lost are objects
+that overlap on a full table. 1800 steps took 21 minutes of processor time (2 cores of an AMD EPYC,
+shared; Python 3.11.7, jax 0.10.2).
 """
 
 from segjax.data.datasets.coco import CocoInstances
