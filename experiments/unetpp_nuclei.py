@@ -45,7 +45,12 @@ def experiment() -> Experiment:
         task=Semantic(
             CrossEntropyDice(), supervision='mean', scores=('image', 'components', 'watershed')
         ),
-        optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
+        optimizer=AdamW(
+            learning_rate=2e-3,
+            schedule=WarmupCosine(warmup=0.1, end=0.2),
+            weight_decay=1e-2,
+            ema=0.995,
+        ),
         dataset=Nuclei(normalize='zscore'),
         train=TrainPipeline(
             batch_size=8,
