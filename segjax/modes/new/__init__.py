@@ -1,6 +1,7 @@
 """--mode=new: looks at a folder of pictures, and writes an experiment that fits it.
 
     python launch.py --mode=new --folder=PATH [--like=unet_folder] [--name=NAME]
+    python launch.py --mode=new --folder=PATH --like=maskrcnn_folder [--weights=NAME]
 
 The experiment is that of --like with what the folder asks for: resolution, windows, batch,
 normalisation, length of training, and what belongs to its task, each with a comment why. The rules
