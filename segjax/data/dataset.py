@@ -48,6 +48,12 @@ def color_map(num_colors: int) -> tuple[tuple[int, int, int], ...]:
     return tuple((r, g, b) for r, g, b in colors.tolist())
 
 
+def evenly_spaced(length: int, number: int) -> list[int]:
+    """At most `number` of the places 0 to length - 1, as far apart as can be."""
+    number = min(number, length)
+    return [i * length // number for i in range(number)]
+
+
 class Source(abc.ABC):
     """Random access to decoded, unaugmented samples; safe to read from several threads."""
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from segjax.data import resample
-from segjax.data.dataset import Source
+from segjax.data.dataset import Source, evenly_spaced
 from segjax.data.normalize import fill as normalization_fill
 from segjax.data.resample import Warp
 from segjax.data.transforms import Transform
@@ -370,9 +370,7 @@ class EvalPipeline:
 
     def indices(self, source: Source) -> list[int]:
         """The records evaluated, in the order of the source."""
-        length = len(source)
-        number = min(self.limit, length) if self.limit else length
-        return [i * length // number for i in range(number)]
+        return evenly_spaced(len(source), self.limit or len(source))
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the label's canvas for a picture of this size."""

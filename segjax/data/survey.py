@@ -9,7 +9,7 @@ import numpy as np
 
 from segjax.data.cells import number_objects
 from segjax.data.coco_json import Annotation, Picture
-from segjax.data.dataset import Roots
+from segjax.data.dataset import Roots, evenly_spaced
 from segjax.data.datasets.coco import CocoInstances, draw_object, flaw
 from segjax.data.images import read_image
 from segjax.data.pairs import Pair, PairedDataset
@@ -124,9 +124,8 @@ class _Looks:
 def _pictures(dataset: PairedDataset, roots: Roots) -> Iterator[tuple[Pair, np.ndarray]]:
     """Evenly spaced pictures of train; those that cannot be read are passed over."""
     pairs: list[Pair] = dataset.pairs('train', roots)
-    number = min(len(pairs), MAX_PICTURES)
-    for i in range(number):
-        pair = pairs[i * len(pairs) // number]
+    for i in evenly_spaced(len(pairs), MAX_PICTURES):
+        pair = pairs[i]
         try:
             picture = read_image(dataset.read_picture(pair, roots), name=str(pair.image))
         except UserError:

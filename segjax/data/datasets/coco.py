@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segjax.data.coco_json import Annotation, CocoFile, Picture, read_coco_file
-from segjax.data.dataset import Info, Roots, Source, color_map
+from segjax.data.dataset import Info, Roots, Source, color_map, evenly_spaced
 from segjax.data.datasets.voc import note_incomplete
 from segjax.data.pairs import Pair, PairedDataset
 from segjax.data.segmentations import draw_segmentation
@@ -227,8 +227,7 @@ class CocoInstances(PairedDataset):
         pairs = self._all_pairs(split, roots)
         if split != 'train' or not self.num_train:
             return pairs
-        number = min(self.num_train, len(pairs))
-        return [pairs[i * len(pairs) // number] for i in range(number)]
+        return [pairs[i] for i in evenly_spaced(len(pairs), self.num_train)]
 
     def _all_pairs(self, split: str, roots: Roots) -> list[Pair]:
         path, content = self._pictures(split, roots)
