@@ -50,13 +50,14 @@ def run(experiment: Experiment, options: RunOptions) -> int:
         if options.prune:
             job, state = _pruned(job, state, options.prune)
             opening.describe_job(screen, job)
+        folder = Path(processes.on_first(lambda: _make_folder(options)))
         devices = job.parallel.num_devices
         with watch_compilations(screen.warn), explain_out_of_memory(experiment, devices):
             found = job.evaluate(state, samples=6 if options.pictures else 0)
         report.class_table(screen, job, found, step=int(state.step))
         screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
-        folder = processes.on_first(lambda: _write(job, found, state, origin, options))
-        screen.facts({'written to': folder})
+        processes.on_first(lambda: _write(folder, job, found, state, origin, options))
+        screen.facts({'written to': str(folder)})
     return 0
 
 
@@ -96,10 +97,21 @@ def _pruned(job: Job, state: TrainState, depth: int) -> tuple[Job, TrainState]:
     return job, job.state_of(dict(variables))._replace(step=state.step)
 
 
-def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options: RunOptions) -> str:
-    """Write eval.json and pictures, of a pruned network its model, too; the folder."""
+def _make_folder(options: RunOptions) -> str:
+    """Where the result goes; made beforehand, so that none is computed that cannot be kept."""
     name = f'eval_L{options.prune}' if options.prune else 'eval_mean' if options.runs else 'eval'
-    folder = output_folder(options, name)
+    return str(output_folder(options, name))
+
+
+def _write(
+    folder: Path,
+    job: Job,
+    found: Evaluation,
+    state: TrainState,
+    origin: str,
+    options: RunOptions,
+) -> None:
+    """Write eval.json and pictures, of a pruned network its model, too."""
     step = int(state.step)
     result = {
         'metrics': {job.experiment.eval.split: found.metrics},
@@ -117,7 +129,6 @@ def _write(job: Job, found: Evaluation, state: TrainState, origin: str, options:
         write_json(folder / 'eval.json', plain(result))
         for name, picture in drawn.items():
             write_png(folder / f'{name}.png', picture)
-    return str(folder)
 
 
 def find_state(job: Job, options: RunOptions) -> tuple[TrainState, str]:

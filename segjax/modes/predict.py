@@ -34,7 +34,7 @@ from segjax.train.compilations import watch_compilations
 from segjax.train.experiment import Experiment, bind
 from segjax.train.model_folder import find_model_folder
 from segjax.train.progress import Bar
-from segjax.train.rundir import output_folder
+from segjax.train.rundir import output_folder, output_path
 from segjax.train.screen import Screen, duration
 from segjax.train.state import init_state
 from segjax.types import UserError
@@ -178,11 +178,11 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     opening.describe_devices(screen)
     if not options.input:
         raise UserError('Which pictures? --input=FOLDER, a file, or a pattern as "photos/*.jpg".')
+    inputs = find_inputs(options.input, output=output_path(options, 'predict'))
     predictor = find_predictor(experiment, options)
     if isinstance(predictor, Detector) and options.probabilities != 'none':
         raise UserError('--probabilities is for class maps; detections have scores.')
     output = output_folder(options, 'predict')
-    inputs = find_inputs(options.input, output=output)
     screen.facts({'network': repr(predictor), 'pictures': f'{len(inputs)} files'})
     names = [item.name for item in inputs]
     shown = frozenset(names[:: -(-len(names) // SHEET)])
@@ -198,10 +198,11 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
             f'{output} cannot be written: {error.strerror or error}. Name another: --output=DIR.'
         ) from error
     _list_unreadable(screen, unreadable, len(inputs))
+    pages = [output / name for name in ('index.html', 'sheet.png') if (output / name).is_file()]
     screen.facts(
         {
             'predicted': f'{len(entries)} pictures in {duration(time.perf_counter() - begin)}',
-            'look at': f'{output / "index.html"} (in a browser) or {output / "sheet.png"}',
+            'look at': f'{" or ".join(map(str, pages))} (in a browser)',
             'labels': f'{output / "labels"}/',
         }
     )

@@ -49,8 +49,8 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays by name, and metadata.
+def load_flat(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of any safetensors file under the names it has.
 
     Raises:
       UserError: the file is not there, not readable or not a whole safetensors file.
@@ -59,8 +59,7 @@ def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     try:
         with safe_open(path, framework='numpy') as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return arrays, dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f'there is no weights file {path}') from None
     except (SafetensorError, OSError) as error:
@@ -70,9 +69,7 @@ def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         ) from None
 
 
-def save_variables(
-    path: str | Path, variables: Variables, *, metadata: Mapping[str, str] | None = None
-) -> None:
+def save_variables(path: str | Path, variables: Variables) -> None:
     """Writes a nested dict of arrays; `{'params': {'conv': {'bias': x}}}` gives `params/conv/bias`.
 
     The file appears under its name only when it is complete. Empty dicts leave no trace.
@@ -80,7 +77,6 @@ def save_variables(
     Args:
       path: the file to write; an existing one is replaced.
       variables: nested dict of NumPy or JAX arrays, any dtype but complex; bfloat16 stays so.
-      metadata: strings to keep in the header of the file.
 
     Raises:
       ValueError: a key contains a slash.
@@ -90,7 +86,7 @@ def save_variables(
 
     # The library writes the memory of an array as it lies there, whatever its order: C it must be.
     arrays = {name: np.asarray(leaf, order='C') for name, leaf in named_leaves(variables)}
-    write_whole(path, save(arrays, metadata=dict(metadata or {})))
+    write_whole(path, save(arrays))
 
 
 def load_variables(path: str | Path) -> dict[str, Any]:
@@ -99,29 +95,10 @@ def load_variables(path: str | Path) -> dict[str, Any]:
     Raises:
       UserError: the file is missing, damaged, of another kind, or its names do not form a tree.
     """
-    arrays, _ = _read(path)
     try:
-        return nested(arrays)
+        return nested(load_flat(path))
     except ValueError as error:
         raise UserError(f'the names in {path} do not form a tree: {error}') from None
-
-
-def load_flat(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of any safetensors file under the names it has.
-
-    Raises:
-      UserError: the file is missing, damaged or of another kind.
-    """
-    return _read(path)[0]
-
-
-def load_metadata(path: str | Path) -> dict[str, str]:
-    """The strings in the header of a safetensors file; {} when there are none.
-
-    Raises:
-      UserError: the file is missing, damaged or of another kind.
-    """
-    return _read(path)[1]
 
 
 def check_match(expected_tree: Variables, given_tree: Variables, *, source: str = 'file') -> None:

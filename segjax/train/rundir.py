@@ -52,12 +52,14 @@ def writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def output_folder(options: RunOptions, name: str = '') -> Path:
-    """Where a mode writes: --output, else the run directory or `name` in it; made when needed.
+def output_path(options: RunOptions, name: str = '') -> Path:
+    """Where a mode writes: --output, else the run directory or `name` in it."""
+    return Path(options.output).expanduser() if options.output else options.workdir / name
 
-    Raises UserError when it cannot be made.
-    """
-    folder = Path(options.output).expanduser() if options.output else options.workdir / name
+
+def output_folder(options: RunOptions, name: str = '') -> Path:
+    """`output_path`, made when needed. Raises UserError when it cannot be made."""
+    folder = output_path(options, name)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

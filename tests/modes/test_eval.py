@@ -93,6 +93,13 @@ def test_a_missing_checkpoint_says_what_where_and_how(tiny, tmp_path):
     assert not (tmp_path / 'never').exists()
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_evaluating(tiny, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr('segjax.train.job.Job.evaluate', None)
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='--output'):
+        evaluate(tiny, trained, output=str(tmp_path / 'file' / 'below'))
+
+
 def test_a_missing_step_names_those_that_are_there(tiny, trained):
     with pytest.raises(UserError, match=r'no checkpoint 7 .*steps there: .*4'):
         evaluate(tiny, trained, checkpoint='7')

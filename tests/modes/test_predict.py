@@ -142,6 +142,7 @@ def test_the_others_are_listed_with_the_reason(found, zoo, experiment, trained, 
     assert predict.run(experiment, options(trained, tmp_path / 'in', tmp_path / 'out')) == 3
     told = capsys.readouterr()
     assert '1 of 1 files were not read' in told.err and 'notes.txt' in told.out
+    assert 'sheet.png' not in told.out
 
 
 def test_the_page_shows_them_all_and_needs_nothing_else(found):
@@ -261,6 +262,12 @@ def test_weights_of_a_run_go_into_the_network_of_the_experiment(
 def test_what_is_missing_is_said(experiment, trained, zoo, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         predict.run(experiment, config.replace(options(trained, zoo, tmp_path / 'out'), changes))
+
+
+def test_a_wrong_input_is_said_before_a_network_is_loaded(tmp_path):
+    with pytest.raises(UserError, match='no file'):
+        predict.run(None, options(tmp_path, 'nowhere', tmp_path / 'out', weights='nowhere'))
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_full_disk_is_said(experiment, trained, zoo, tmp_path, monkeypatch):

@@ -6,12 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from segjax.pretrained.safetensors_io import (
-    check_match,
-    load_metadata,
-    load_variables,
-    save_variables,
-)
+from segjax.pretrained.safetensors_io import check_match, load_variables, save_variables
 from segjax.types import UserError
 
 
@@ -33,9 +28,8 @@ def test_round_trip_of_every_dtype(tmp_path):
         'jax': {'x': jnp.ones((2, 2), jnp.bfloat16)},
     }
     path = tmp_path / 'model.safetensors'
-    save_variables(path, variables, metadata={'model': 'FCN'})
+    save_variables(path, variables)
     assert_same(load_variables(path), variables)
-    assert load_metadata(path) == {'model': 'FCN'}
     assert os.listdir(tmp_path) == ['model.safetensors']
 
 
@@ -87,8 +81,6 @@ def test_other_kinds_of_files_are_named(tmp_path):
     for path in (pickle, tmp_path, tmp_path / 'absent.safetensors'):
         with pytest.raises(UserError, match=str(path)):
             load_variables(path)
-        with pytest.raises(UserError, match=str(path)):
-            load_metadata(path)
 
 
 def test_a_match_passes_whatever_the_dtype():
