@@ -93,7 +93,9 @@ def test_a_missing_checkpoint_says_what_where_and_how(tiny, tmp_path):
     assert not (tmp_path / 'never').exists()
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_evaluating(tiny, trained, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_made_is_said_before_evaluating(
+    tiny, trained, tmp_path, monkeypatch
+):
     monkeypatch.setattr('segjax.train.job.Job.evaluate', None)
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match='--output'):

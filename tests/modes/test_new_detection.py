@@ -101,6 +101,11 @@ def test_with_weights_the_network_is_theirs_and_its_first_stages_stay(experiment
     assert '--like=maskrcnn_folder --name=stones_small\n' in text
 
 
+def test_the_second_version_of_the_weights_makes_a_network_of_that_version(experiments):
+    made = make(experiments, write_folder(experiments.parent / 'stones'), WEIGHTS + '_v2')
+    assert (made.model.version, made.model.norm_epsilon) == (2, 1e-5)
+
+
 def test_its_losses_take_what_the_folder_gives(experiments, tmp_path):
     made = make(experiments, write_folder(experiments.parent / 'stones'))
     made = config.replace(made, {'model.num_classes': 3, 'train.transforms.0.high': 1.0})

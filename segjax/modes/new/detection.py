@@ -20,6 +20,7 @@ from segjax.data.datasets.coco import CocoFolder
 from segjax.data.detection import Size
 from segjax.data.survey import Objects, survey_appearance, survey_objects
 from segjax.data.transforms import ScaleJitter
+from segjax.known_networks import NETWORKS
 from segjax.modes.new.plan import (
     BATCHES,
     Choice,
@@ -187,6 +188,15 @@ def _feeding(experiment: Experiment, data: Data, begin: Begin) -> Iterator[Choic
     yield Choice('eval_every', steps // 4, 'four evaluations')
 
 
+def _published(like: Experiment, weights: str) -> Iterator[Choice]:
+    """What the network of weights that are known by name has otherwise than that of --like."""
+    if weights in NETWORKS:
+        for name in ('version', 'norm_epsilon'):
+            value = getattr(NETWORKS[weights].model, name, None)
+            if value not in (None, getattr(like.model, name)):
+                yield Choice(f'model.{name}', value, f'as {weights} has it')
+
+
 def _network(like: Experiment, data: Data, begin: Begin) -> Iterator[Choice]:
     """Whether it is the published network or a small one, and how it is normalised."""
     choose = choose_normalize(data.appearance, like.dataset.normalize)
@@ -286,6 +296,7 @@ def plan(experiment: Experiment, roots: Roots, options: RunOptions) -> Plan:
     fitted = dataclasses.replace(experiment, dataset=dataset, optimizer=optimizer)
     data = _look(dataset, roots, options.exp)
     choices = [
+        *_published(experiment, options.weights),
         *_network(experiment, data, begin),
         *_object_choices(data, begin),
         *_feeding(fitted, data, begin),
