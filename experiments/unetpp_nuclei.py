@@ -68,7 +68,7 @@ def sweep() -> Iterator[tuple[str, Experiment]]:
     yield 'wide_unet', dataclasses.replace(e, model=unet.clone(widths=WIDE))
     yield 'unetpp', dataclasses.replace(e, model=model.clone(deep_supervision=False))
     for supervision in ('mean', 'sum', 'halving', 'ramp'):
-        changed = dataclasses.replace(task, supervision=supervision, supervision_steps=e.num_steps)
+        changed = dataclasses.replace(task, supervision=supervision)
         yield f'unetpp_ds_{supervision}', dataclasses.replace(e, task=changed)
     for depth in (1, 2, 3):
         alone = model.clone(deep_supervision=False, depth=depth, widths=WIDTHS[: depth + 1])

@@ -8,6 +8,8 @@ import pytest
 
 from launch import load_experiment
 from segjax import commandline, config, grid
+from segjax.data.dataset import Info, color_map
+from segjax.train.experiment import bind
 from segjax.types import UserError
 from tests.test_commandline import Experiment, Net
 
@@ -20,6 +22,7 @@ class Folded(Experiment):
 
 BASE = Folded(model=Net())
 ROOT = Path(__file__).parents[1]
+TWO_CLASSES = Info(('background', 'nucleus'), color_map(2))
 
 
 def own_sweep():
@@ -112,6 +115,15 @@ def test_sweeps_of_the_experiments(name):
     assert all(fields.count(own) == 1 for own in fields)
     same = ('dataset', 'train', 'eval', 'num_steps', 'seed')  # what every comparison rests on
     assert all(getattr(arm, of) == getattr(experiment, of) for _, arm in pairs for of in same)
+
+
+def test_the_ramp_of_an_arm_is_as_long_as_its_training():
+    argv = ['--exp=unetpp_nuclei', '--mode=sweep', '--num_steps=100', '--arms=unetpp_ds_ramp']
+    options, rest = commandline.parse_options(commandline.split(argv))
+    experiment = load_experiment(ROOT / 'experiments', 'unetpp_nuclei')
+    own = sys.modules['experiments.unetpp_nuclei'].sweep
+    ((arm,), _) = grid.configure(experiment, own, options, rest)
+    assert bind(arm.experiment, TWO_CLASSES).task.supervision_steps == 100
 
 
 def test_mistakes_are_one_line():

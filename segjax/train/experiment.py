@@ -10,6 +10,7 @@ import flax.linen as nn
 from segjax.data.dataset import Dataset, Info
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
 from segjax.optim import Optimizer
+from segjax.tasks import Semantic
 from segjax.types import UserError
 
 
@@ -57,7 +58,8 @@ class Experiment:
 
 def bind(experiment: Experiment, info: Info) -> Experiment:
     """The experiment with the number of classes that its data has, where the model leaves it open
-    (0), and the learning rate for its batches.
+    (0), the learning rate for its batches, and a ramp of supervision as long as the training where
+    the task leaves it open (0).
 
     A model with one class is a sigmoid for the foreground of two.
 
@@ -65,7 +67,10 @@ def bind(experiment: Experiment, info: Info) -> Experiment:
       UserError: the model says another number of classes than the data.
     """
     optimizer = experiment.optimizer.scaled(experiment.train.batch_size)
-    experiment = dataclasses.replace(experiment, optimizer=optimizer)
+    task = experiment.task
+    if isinstance(task, Semantic) and task.supervision_steps == 0:
+        task = dataclasses.replace(task, supervision_steps=experiment.num_steps)
+    experiment = dataclasses.replace(experiment, optimizer=optimizer, task=task)
     there, wanted = len(info.class_names), experiment.model.num_classes
     if wanted == 0:
         return dataclasses.replace(experiment, model=experiment.model.clone(num_classes=there))

@@ -38,3 +38,10 @@ def test_another_network_meets_the_same_data(tmp_path):
     assert other.experiment is wider and other.evaluation is not job.evaluation
     assert (other.train_source, other.eval_source) == (job.train_source, job.eval_source)
     assert other.steps_per_epoch == job.steps_per_epoch
+
+
+def test_a_ramp_of_supervision_is_as_long_as_the_training_unless_a_length_is_given(tmp_path):
+    small = config.replace(experiment(), {'num_steps': 30, 'task.supervision': 'ramp'})
+    for given, wanted in ((0, 30), (7, 7)):
+        ramp = config.replace(small, {'task.supervision_steps': given})
+        assert make_job(ramp, Roots(tmp_path, tmp_path)).experiment.task.supervision_steps == wanted
