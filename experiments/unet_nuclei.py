@@ -49,7 +49,11 @@ def experiment() -> Experiment:
             norm='batch',
             dropout=0.0,
         ),
-        task=Semantic(CrossEntropyDice(), scores=('image', 'components', 'watershed')),
+        task=Semantic(
+            CrossEntropyDice(),
+            scores=('image', 'components', 'watershed'),
+            best_metric='image_iou',
+        ),
         optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
         dataset=Nuclei(normalize='zscore'),
         train=TrainPipeline(
@@ -65,7 +69,7 @@ def experiment() -> Experiment:
                 Invert(0.3),
             ),
         ),
-        eval=EvalPipeline(batch_size=8, round_to=32),
-        num_steps=1500,
-        eval_every=500,
+        eval=EvalPipeline(batch_size=8, round_to=32, scales=(0.5, 0.75, 1.0)),
+        num_steps=1200,
+        eval_every=200,
     )

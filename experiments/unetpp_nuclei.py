@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 from segjax.data.datasets.nuclei import Nuclei
 from segjax.data.pipeline import EvalPipeline, TrainPipeline
-from segjax.data.transforms import ColorJitter, Flip, ScaleJitter, Turn
+from segjax.data.transforms import ColorJitter, Flip, Invert, ScaleJitter, Turn
 from segjax.losses import CrossEntropyDice
 from segjax.models import UNet, UNetPlusPlus
 from segjax.optim import AdamW, WarmupCosine
@@ -43,7 +43,10 @@ def experiment() -> Experiment:
     return Experiment(
         model=UNetPlusPlus(num_classes=2, widths=WIDTHS, norm='batch', dropout=0.0),
         task=Semantic(
-            CrossEntropyDice(), supervision='mean', scores=('image', 'components', 'watershed')
+            CrossEntropyDice(),
+            supervision='mean',
+            scores=('image', 'components', 'watershed'),
+            best_metric='image_iou',
         ),
         optimizer=AdamW(learning_rate=2e-3, schedule=WarmupCosine(warmup=0.1), weight_decay=1e-2),
         dataset=Nuclei(normalize='zscore'),
@@ -51,11 +54,18 @@ def experiment() -> Experiment:
             batch_size=8,
             crop=(96, 96),
             max_class_share=0.98,
-            transforms=(ScaleJitter(0.5, 1.5), Turn(), Flip(), ColorJitter(0.4, 0.4, 0.4)),
+            balance=1.0,
+            transforms=(
+                ScaleJitter(0.5, 1.5),
+                Turn(),
+                Flip(),
+                ColorJitter(0.4, 0.4, 0.4, hue=0.03),
+                Invert(0.3),
+            ),
         ),
-        eval=EvalPipeline(batch_size=8, round_to=64),
-        num_steps=800,
-        eval_every=400,
+        eval=EvalPipeline(batch_size=8, round_to=64, scales=(0.5, 0.75, 1.0)),
+        num_steps=1000,
+        eval_every=200,
     )
 
 

@@ -41,7 +41,9 @@ ROOMS['predictor'] = NETWORK | {'tasks', 'data', 'evaluate', 'prediction'}
 ROOMS['loading'] = ROOMS['predictor'] | {'predictor', 'pretrained', 'train', 'known_networks'}
 ROOMS['export'] = {'types', 'ops', 'models', 'tasks', 'data', 'files', 'pretrained', 'predictor'}
 ROOMS['gallery'] = {'types', 'files', 'visualize', 'data', 'prediction'}
-ROOMS['modes'] = ROOMS['ablation'] | {'ablation', 'export', 'predictor', 'loading', 'gallery'}
+ROOMS['modes'] = ROOMS['ablation'] | {
+    *('ablation', 'export', 'predictor', 'loading', 'gallery', 'known_networks'),
+}
 ROOMS['commandline'] = ROOMS['modes'] | {'modes'}
 ROOMS['grid'] = ROOMS['commandline'] | {'commandline'}
 ROOMS['tools'] = ROOMS['modes'] | {'modes'}

@@ -61,12 +61,14 @@ def _facts(folder: Path, job: Job, run: RunConfig, step: int) -> str:
     return page.facts(values)
 
 
-def _curves(folder: Path) -> str:
+def _curves(folder: Path, best: str) -> str:
     try:
         lines = plots.read_metrics(folder / 'metrics.jsonl')
     except OSError:
         return page.text('This run holds no metrics.jsonl.')
-    return page.picture(plots.progress_picture(lines), 'loss, learning rate and metrics by step')
+    return page.picture(
+        plots.progress_picture(lines, best), 'loss, learning rate and metrics by step'
+    )
 
 
 def _fields(run: RunConfig) -> str:
@@ -91,7 +93,7 @@ def _sections(
     return {
         'Run': _facts(folder, job, run, step),
         f'Metrics on {split}, {found.num_images} pictures': shown.pop('Metrics'),
-        'Curves': _curves(folder),
+        'Curves': _curves(folder, job.evaluation.best_metric),
         **shown,
         'Protocol': page.facts(protocol),
         'Fields': _fields(run),

@@ -182,9 +182,9 @@ class _Pictures:
     def __call__(self, step: int, found: Evaluation) -> None:
         """Write predictions/STEP/ and progress.png; a failure never stops a training."""
         self._writers.pictures(step, report.pictures(self._job, found))
-        curves = self._workdir / 'progress.png'
+        curves, best = self._workdir / 'progress.png', self._job.evaluation.best_metric
         try:
-            plots.progress_png(self._writers.metrics_path, curves, title=self._workdir.name)
+            plots.progress_png(self._writers.metrics_path, curves, best, title=self._workdir.name)
         except OSError as error:
             self._screen.warn(f'{curves} was not drawn: {error}')
 

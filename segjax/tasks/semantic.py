@@ -20,6 +20,9 @@ Variables = dict[str, Any]
 Terms = dict[str, tuple[Array, Array]]
 Step = Array | int
 Score = Literal['image', 'components', 'watershed', 'isbi', 'trimap', 'boundary']
+BestMetric = Literal[
+    'mean_iou', 'pixel_accuracy', 'mean_accuracy', 'fw_iou', 'image_iou', 'image_dice'
+]
 
 
 def two_classes(logits: Array) -> Array:
@@ -44,6 +47,7 @@ class Semantic:
       head: which head predicts: 'main', the mean of all heads' probabilities, or '1', '2', ... for
         a supervised head counted from the shallowest.
       scores: what evaluation measures besides, of whole pictures (evaluate/host_scores.py).
+      best_metric: what decides between checkpoints, the higher the better.
     """
 
     criterion: Criterion = CrossEntropy()
@@ -52,8 +56,11 @@ class Semantic:
     supervision_steps: int = 0
     head: Literal['main', 'mean', '1', '2', '3', '4'] = 'main'
     scores: tuple[Score, ...] = ()
+    best_metric: BestMetric = 'mean_iou'
 
-    best_metric = 'mean_iou'  # what decides between checkpoints, the higher the better
+    def __post_init__(self):
+        if self.best_metric.startswith('image') and 'image' not in self.scores:
+            raise UserError(f'--best_metric={self.best_metric} is measured with --scores=image.')
 
     def loss(
         self, model: nn.Module, variables: Variables, batch: Batch, key: Array, step: Step = 0

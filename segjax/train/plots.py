@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _COLORS = ('#1f5fa8', '#d9730d', '#2a9d5c', '#8a4fbf', '#b3362b', '#5d6470')
 _INK, _SOFT, _PALE = '#222228', '#55555c', '#9a9aa2'
-_MAIN = ('mean_iou', 'mask_ap', 'box_ap')  # what is drawn first, and decides which step is best
 _NOT_METRICS = {'step', 'epoch', 'loss', 'learning_rate', 'images_per_s', 'wait'}
 
 Line = Mapping[str, Any]  # an object of metrics.jsonl
@@ -73,8 +72,8 @@ def _curve(lines: Sequence[Line], split: str, name: str) -> tuple[np.ndarray, np
     return steps, np.array([np.nan if value is None else value for _, value in points], float)
 
 
-def _metric_names(lines: Sequence[Line]) -> list[str]:
-    """Numbers of the evaluated splits that stay within 0..1, the main one first.
+def _metric_names(lines: Sequence[Line], best: str) -> list[str]:
+    """Numbers of the evaluated splits that stay within 0..1, `best` first.
 
     Names with a slash belong to single classes and are left out, as are times (`..._s`); no more
     names than colours.
@@ -84,14 +83,13 @@ def _metric_names(lines: Sequence[Line]) -> list[str]:
         for name, value in line.items() if line['split'] != 'train' else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 values.setdefault(name, []).append(value)
-    main = next((name for name in _MAIN if name in values), '')
     names = [
         name
         for name, series in values.items()
         if name not in _NOT_METRICS and '/' not in name and not name.endswith('_s')
         if min(series) >= 0 and max(series) <= 1
     ]
-    names.sort(key=lambda name: name != main)
+    names.sort(key=lambda name: name != best)
     return names[: len(_COLORS)]
 
 
@@ -158,23 +156,21 @@ def _scale_loss(axes: Axes, low: float, high: float) -> None:
         axes.set_ylim(max(low - 0.25 * (high - low), 0), high + 0.25 * (high - low))
 
 
-def _plot_metrics(axes: Axes, lines: Sequence[Line], splits: Sequence[str]) -> None:
-    """Metrics of the evaluated splits, each with its own stroke; the best main one is marked."""
+def _plot_metrics(axes: Axes, lines: Sequence[Line], splits: Sequence[str], best: str) -> None:
+    """Metrics of the evaluated splits, each with its own stroke; the highest `best` is marked."""
     evaluated = [split for split in splits if split != 'train']
     style(axes, f'Evaluation on {" and ".join(evaluated) or "val"}', xlabel='step')
-    names = _metric_names(lines)
-    for color, name in zip(_COLORS, names, strict=False):
+    for color, name in zip(_COLORS, _metric_names(lines, best), strict=False):
         for split, stroke in zip(evaluated, ('-', '--', ':'), strict=False):
             steps, values = _curve(lines, split, name)
             if not np.isfinite(values).any():
                 continue
             label = metric_name(name)
             label += f' ({split})' if len(evaluated) > 1 else ''
-            is_main = name == names[0] and name in _MAIN
-            width, height = (2.2, 3) if is_main else (1.3, 2)  # above the rest
+            width, height = (2.2, 3) if name == best else (1.3, 2)  # above the rest
             curve = axes.plot(steps, values, stroke, color=color, lw=width, marker='o', ms=3.5)
             curve[0].set(label=label, zorder=height)
-            if is_main and split == 'val':
+            if name == best and split == 'val':
                 _mark_best(axes, steps, values, color)
     axes.set_ylim(0, 1)
     if axes.lines:
@@ -223,10 +219,15 @@ def rendered(figure: Figure) -> np.ndarray:
 # What others call
 
 
-def progress_picture(lines: Sequence[Line], *, title: str = '') -> np.ndarray:
+def progress_picture(lines: Sequence[Line], best: str, *, title: str = '') -> np.ndarray:
     """Loss, learning-rate and metric curves over the steps of a run; uint8 `h w 3`.
 
-    `lines` as `read_metrics` gives them; what has not been measured yet is said in its place.
+    What has not been measured yet is said in its place.
+
+    Args:
+      lines: as `read_metrics` gives them.
+      best: the metric that decides which checkpoint is the best.
+      title: above all.
     """
     from matplotlib.figure import Figure
 
@@ -243,17 +244,17 @@ def progress_picture(lines: Sequence[Line], *, title: str = '') -> np.ndarray:
     loss.set_xlim(0, 1.04 * max((line['step'] for line in lines), default=0) or 1)
     _plot_loss(loss, lines, splits)
     _plot_learning_rate(rate, lines)
-    _plot_metrics(metrics, lines, splits)
+    _plot_metrics(metrics, lines, splits, best)
     return rendered(figure)
 
 
-def progress_png(metrics_path: Path, out_path: Path, *, title: str = '') -> None:
+def progress_png(metrics_path: Path, out_path: Path, best: str, *, title: str = '') -> None:
     """Draw the curves of a metrics.jsonl into a PNG, whole or not at all.
 
     Works from the first line on; a half-written last line does not disturb it. Raises OSError
     where the one cannot be read or the other not be written.
     """
-    write_png(out_path, progress_picture(read_metrics(metrics_path), title=title))
+    write_png(out_path, progress_picture(read_metrics(metrics_path), best, title=title))
 
 
 def confusion_picture(confusion: np.ndarray, class_names: Sequence[str]) -> np.ndarray:

@@ -248,3 +248,9 @@ def test_an_evaluator_that_saw_nothing_has_no_score():
     computed = SemanticEvaluator(2).compute()
     assert np.isnan(computed['mean_iou'])
     assert computed['loss'] == 0
+
+
+def test_checkpoints_are_compared_by_a_metric_that_is_measured():
+    assert Semantic(scores=('image',), best_metric='image_iou').best_metric == 'image_iou'
+    with pytest.raises(UserError, match='--scores=image'):
+        Semantic(best_metric='image_iou')

@@ -37,7 +37,8 @@ def test_only_shares_of_evaluated_splits_are_metrics():
         {'step': 2, 'split': 'val', 'mean_iou': 0.4, 'warping_error': 3.0, 'evaluation_s': 0.5},
         {'step': 3, 'split': 'val', 'mean_iou': None},
     ]
-    assert plots._metric_names(lines) == ['mean_iou', 'pixel_accuracy']
+    assert plots._metric_names(lines, 'mean_iou') == ['mean_iou', 'pixel_accuracy']
+    assert plots._metric_names(lines, 'pixel_accuracy') == ['pixel_accuracy', 'mean_iou']
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,9 @@ def test_only_shares_of_evaluated_splits_are_metrics():
 )
 def test_progress_png_is_drawn_from_the_first_line_on(tmp_path, lines):
     write_lines(tmp_path / 'metrics.jsonl', lines, '{"st')
-    plots.progress_png(tmp_path / 'metrics.jsonl', tmp_path / 'progress.png', title='fcn8s_shapes')
+    plots.progress_png(
+        tmp_path / 'metrics.jsonl', tmp_path / 'progress.png', 'mean_iou', title='fcn8s_shapes'
+    )
     picture = np.asarray(Image.open(tmp_path / 'progress.png'))
     assert picture.shape == (572, 1210, 3)
     assert picture.min() < 80  # the title at least
@@ -64,7 +67,9 @@ def test_curves_are_seen():
     blue = np.array([0x1F, 0x5F, 0xA8])
 
     def ink(lines):
-        return (np.abs(plots.progress_picture(lines).astype(int) - blue).max(axis=2) < 8).sum()
+        return (
+            np.abs(plots.progress_picture(lines, 'mean_iou').astype(int) - blue).max(axis=2) < 8
+        ).sum()
 
     assert ink(many) > ink(few) + 300
 
@@ -73,7 +78,7 @@ def test_plots_leave_pyplot_alone():
     import sys
 
     before = 'matplotlib.pyplot' in sys.modules
-    plots.progress_picture([training(1)])
+    plots.progress_picture([training(1)], 'mean_iou')
     assert ('matplotlib.pyplot' in sys.modules) == before
 
 
