@@ -43,7 +43,8 @@ class Semantic:
         and are the plain loss where the model has one head.
       aux_weights: factor of each supervised head besides the main one, from shallow to deep; empty
         leaves such heads unsupervised.
-      supervision_steps: after how many steps 'ramp' has come down to the main head.
+      supervision_steps: after how many steps 'ramp' has come down to the main head; 0: those of the
+        training.
       head: which head predicts: 'main', the mean of all heads' probabilities, or '1', '2', ... for
         a supervised head counted from the shallowest.
       scores: what evaluation measures besides, of whole pictures (evaluate/host_scores.py).
