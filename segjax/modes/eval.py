@@ -8,13 +8,15 @@ model/ folder beside its numbers, in eval_L2/; one thing at a time.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from segjax import processes
+from segjax import config, processes
 from segjax.ablation.levels import at_depth
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
@@ -28,7 +30,7 @@ from segjax.train.experiment import Experiment
 from segjax.train.job import Job, make_job
 from segjax.train.memory import explain_out_of_memory
 from segjax.train.model_folder import read_model_folder, write_model_folder
-from segjax.train.rundir import find_runs, output_folder, write_json, writing
+from segjax.train.rundir import find_runs, output_folder, read_config, write_json, writing
 from segjax.train.state import TrainState
 from segjax.train.writers import plain
 from segjax.types import UserError
@@ -73,11 +75,41 @@ def _one(job: Job, options: RunOptions) -> tuple[Job, TrainState, str]:
     return job, processes.from_first(read, like=job.abstract_state()), origin
 
 
+def _of_network(fields: Mapping[str, Any], folds: bool) -> dict[str, Any]:
+    """Those of a flattened experiment that runs must share to be averaged."""
+    own = (
+        'model.num_classes',
+        'model.dtype',
+        'model.remat',
+    )  # known from the data, or of no matter
+    names = ('dataset.normalize', 'dataset.channels', *(('folds', 'fold') if folds else ()))
+    return {
+        path: value
+        for path, value in fields.items()
+        if path in names or (path.split('.')[0] == 'model' and path not in own)
+    }
+
+
+def _check_alike(folder: Path, e: Experiment) -> None:
+    """Refuse a run of another network, and one that has learned the pictures of the fold."""
+    run, own = read_config(folder).fields, config.flatten(e)
+    if lines := config.diff(*(_of_network(fields, e.folds > 0) for fields in (own, run))):
+        raise UserError(
+            f'--runs: {folder} is not of the network that is evaluated; give the fields that it '
+            f'was trained with, or leave it out:\n  ' + '\n  '.join(lines)
+        )
+
+
 def _several(job: Job, options: RunOptions) -> tuple[Job, TrainState, str]:
     """The networks of --runs as one: a state with a leading axis, and the task that averages."""
-    folders = processes.on_first(
-        lambda: [str(folder.absolute()) for folder in find_runs(options.runs)]
-    )
+
+    def find() -> list[str]:
+        found = find_runs(options.runs)
+        for folder in found:
+            _check_alike(folder, job.experiment)
+        return [str(folder.absolute()) for folder in found]
+
+    folders = processes.on_first(find)
     like = job.abstract_state()
     read = lambda folder: job.state_of(load_weights(folder, like.variables))
     states = [processes.from_first(lambda f=folder: read(f), like=like) for folder in folders]

@@ -153,6 +153,16 @@ def test_runs_are_averaged_by_their_probabilities(tiny, trained, tmp_path):
     assert str(other) in both['weights'] and str(trained) in both['weights']
 
 
+def test_only_runs_of_the_network_are_averaged(tiny, trained, tmp_path):
+    def refused(message, **changes):
+        asked = options(tmp_path, runs=(str(trained),))
+        with pytest.raises(UserError, match=message):
+            evaluation.run(config.replace(tiny, changes), asked)
+
+    refused(r'dataset\.normalize: centered -> ', **{'dataset.normalize': 'centered'})
+    refused(r'fold: 1 -> 0', folds=2, fold=1)
+
+
 def test_what_holds_no_weights_is_said_without_an_experiment_too(tmp_path):
     job = SimpleNamespace(abstract_state=dict)
     with pytest.raises(UserError, match=r'holds no checkpoint\. Train first, name another'):
