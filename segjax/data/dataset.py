@@ -88,8 +88,10 @@ class Source(abc.ABC):
         return ''
 
     def look(self, index: int) -> str:
-        """What samples of one origin share, so that training can be balanced; '' for none."""
-        return self.group(index)
+        """What samples of one origin share, so that folds keep them together and training can be
+        balanced; '' for none."""
+        del index
+        return ''
 
     def annotations(self, index: int) -> list[dict[str, Any]]:
         """The objects of a sample as COCO writes them, for its evaluation; none where it has none.

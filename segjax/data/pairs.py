@@ -114,8 +114,9 @@ class PairSource(Source):
         return self._records[index].get('group', b'').decode()
 
     def look(self, index: int) -> str:
-        look = self._records[index].get('look', b'').decode()
-        return look or self.group(index)
+        if 'look' not in self._dataset.target_features:
+            return ''  # without reading the record
+        return self._records[index]['look'].decode()
 
     def annotations(self, index: int) -> list[dict[str, Any]]:
         known = self._dataset.decode_annotations(self._records[index])

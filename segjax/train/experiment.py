@@ -30,9 +30,9 @@ class Experiment:
       seed: of the initial values, the order of the data, augmentation and dropout.
       accumulate: the gradient of a batch is accumulated from so many microbatches, one after
         another; they need the memory of one, and batch normalisation sees only one at a time.
-      folds: cross-validation for small data: the training split is cut into so many blocks of
-        neighbouring images, block number `fold` is evaluated in place of `eval.split`, the others
-        train. 0: the splits are what they are.
+      folds: cross-validation for small data: the training split is cut into so many parts
+        (data/folds.py), part number `fold` is evaluated in place of `eval.split`, the others train.
+        0: the splits are what they are.
       fold: counted from 0.
       freeze_batch_norm: normalise by the running averages in training, too, and keep them; scales
         and biases are still trained. For weights of one's own, where batches have to be small.

@@ -29,6 +29,20 @@ def test_blocks_of_neighbours_as_near_equal_as_can_be(source):
     assert evaluated == [everything[:2], everything[2:4], everything[4:]]
 
 
+def test_what_has_one_origin_is_in_one_fold(source):
+    source.look = lambda index: ('', 'b', 'a', 'b', 'a', 'b', '')[index]
+    everything, evaluated = names(source), []
+    for fold in range(3):
+        train, held_out = folds.cut(source, folds=3, fold=fold)
+        assert sorted(names(train) + names(held_out)) == sorted(everything)
+        looks = [{part.look(i) for i in range(len(part))} - {''} for part in (train, held_out)]
+        assert not looks[0] & looks[1]
+        evaluated.append([everything.index(name) for name in names(held_out)])
+    assert evaluated == [[1, 3, 5], [2, 4], [0, 6]]
+    with pytest.raises(UserError, match=r'--folds=5: takes 2 to 4, .* of one origin counted once'):
+        folds.cut(source, folds=5, fold=0)
+
+
 def test_samples_are_those_of_the_source_numbered_anew(source):
     _, held_out = folds.cut(source, folds=3, fold=1)
     for i in range(len(held_out)):

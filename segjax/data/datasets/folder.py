@@ -182,7 +182,7 @@ class Folder(PairedDataset):
         ignored. Empty: the values are the ids.
       void_values: other values of the masks' files that are ignored, as 255 is.
       group: regular expression found in a picture's name; pictures for which it finds one text (its
-        first parenthesis, if any), such as those of one patient, stay in one split.
+        first parenthesis, if any), such as those of one patient, stay in one split and in one fold.
       val_share: part of the groups that makes the split val, where no files or folders say.
     """
 
@@ -274,6 +274,18 @@ class Folder(PairedDataset):
         if not pairs:
             raise UserError(f'{self.raw_folder(roots)}: the split {split} is empty.')
         return pairs
+
+    @property
+    def target_features(self) -> tuple[str, ...]:
+        return (*super().target_features, *(('look',) if self.group else ()))
+
+    def encode_target(
+        self, pair: Pair, image: np.ndarray, roots: Roots
+    ) -> tuple[np.ndarray, dict[str, bytes]]:
+        label, features = super().encode_target(pair, image, roots)
+        if self.group:
+            features['look'] = self._group(pair.name).encode()
+        return label, features
 
     def read_label(self, pair: Pair, roots: Roots) -> np.ndarray:
         classes = _read_classes(self._classes_file(roots))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segjax.data import folds
 from segjax.data.check import check
 from segjax.data.dataset import Roots
 from segjax.data.datasets.folder import Folder
@@ -82,6 +83,16 @@ def test_a_group_stays_together(folder, roots):
         names(folder, roots, group='slide')
     with pytest.raises(UserError, match='no regular expression'):
         names(folder, roots, group='(')
+
+
+def test_a_group_is_in_one_fold(folder, roots):
+    fill(folder, [f'patient{p}_{i}' for p in range(9) for i in range(3)])
+    source = Folder(folder=str(folder), group=r'(patient\d+)_').source('train', roots)
+    for fold in range(4):  # blocks of neighbours would cut patients
+        parts = folds.cut(source, folds=4, fold=fold)
+        train, held_out = ({p.look(i) for i in range(len(p))} for p in parts)
+        assert train and held_out and not train & held_out
+        assert all(look.startswith('patient') for look in train)
 
 
 def test_split_files_decide(folder, roots):

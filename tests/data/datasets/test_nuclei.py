@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segjax.data import folds
 from segjax.data.dataset import Roots
 from segjax.data.datasets.nuclei import Nuclei, _Look, modality, split_by_look
 from segjax.types import UserError
@@ -81,6 +82,16 @@ def test_look_alikes_have_one_look(roots):
         looks |= {name: source.look(i) for name, i in by_name(source).items()}
     assert looks['dark0'] == looks['dark2'] != looks['dark1'] == looks['dark3']
     assert looks['tissue'] not in (looks['dark0'], looks['dark1'])
+
+
+def test_look_alikes_are_in_one_fold(roots):
+    source = Nuclei(val_share=0.01).source('train', roots)  # all five
+    evaluated = [folds.cut(source, folds=3, fold=fold)[1] for fold in range(3)]
+    assert [sorted(by_name(part)) for part in evaluated] == [
+        ['dark0', 'dark2'],
+        ['dark1', 'dark3'],
+        ['tissue'],
+    ]
 
 
 def test_chains_of_near_pictures_are_one_group():
