@@ -10,6 +10,7 @@ Images are `h w c`, labels int32 `h w` with `IGNORE_LABEL` where no class is ask
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 IGNORE_LABEL = 255
@@ -68,3 +69,23 @@ class Detections(NamedTuple):
 
 class UserError(Exception):
     """A mistake that the user can mend; the message says what, where and how. Exit code 2."""
+
+
+def _numbers(value: Any) -> list[float]:
+    """A number, or those of a tuple of numbers or tuples."""
+    return [n for part in value for n in _numbers(part)] if isinstance(value, tuple) else [value]
+
+
+def check_ranges(fields: object, **ranges: tuple[float, float]) -> None:
+    """Compare fields, numbers or tuples of them, with their least and greatest values.
+
+    Raises:
+      UserError: one is outside; NaN always is.
+    """
+    for name, (least, greatest) in ranges.items():
+        values = _numbers(getattr(fields, name))
+        if not all(least <= value <= greatest for value in values):
+            given = ','.join(map(str, values))
+            open_ended = greatest == math.inf
+            allowed = f'at least {least:g}' if open_ended else f'from {least:g} to {greatest:g}'
+            raise UserError(f'--{name}={given}: must be {allowed}.')

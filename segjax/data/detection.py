@@ -26,7 +26,7 @@ from segjax.data.pipeline import (
     zero_color,
 )
 from segjax.data.resample import Warp
-from segjax.types import Batch, UserError
+from segjax.types import Batch, UserError, check_ranges
 
 Size = tuple[int, int]  # height and width
 Rounding = Literal['down', 'nearest']
@@ -80,8 +80,8 @@ class DetectionTrain(TrainPipeline):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.instances < 1:
-            raise UserError(f'--instances={self.instances}: a detector needs at least 1.')
+        positive = (1, math.inf)
+        check_ranges(self, instances=positive, short=positive, long=positive, canvases=positive)
         if self.balance and self.canvases:
             raise UserError(
                 f'--balance={self.balance}: needs a single canvas, no --train.canvases.'
@@ -177,6 +177,9 @@ class DetectionEval(EvalPipeline):
 
     def __post_init__(self):
         super().__post_init__()
+        positive = (1, math.inf)
+        check_ranges(self, instances=positive, long=positive, canvases=positive)
+        check_ranges(self, short=(0, math.inf), round_to=positive)
         given = self.max_dets
         if not given or min(given) < 1 or list(given) != sorted(set(given)):
             shown = ','.join(map(str, given))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from segjax.data.dataset import Source, evenly_spaced
 from segjax.data.normalize import fill as normalization_fill
 from segjax.data.resample import Warp
 from segjax.data.transforms import Transform
-from segjax.types import IGNORE_LABEL, Batch, Instances, UserError
+from segjax.types import IGNORE_LABEL, Batch, Instances, UserError, check_ranges
 
 cv2.setNumThreads(1)  # batches are made by several threads already
 
@@ -163,8 +164,13 @@ class TrainPipeline:
 
     def __post_init__(self):
         _check_stretch(self.stretch)
-        if not 0 <= self.balance <= 1:
-            raise UserError(f'--balance={self.balance}: must be from 0 to 1.')
+        check_ranges(
+            self,
+            batch_size=(1, math.inf),
+            crop=(1, math.inf),
+            mask_size=(0, math.inf),
+            balance=(0, 1),
+        )
 
     def batches(
         self,
@@ -354,6 +360,7 @@ class EvalPipeline:
 
     def __post_init__(self):
         _check_stretch(self.stretch)
+        check_ranges(self, batch_size=(1, math.inf), limit=(0, math.inf), mask_size=(0, math.inf))
         if not 0 <= self.overlap < 1:
             raise UserError(f'--overlap={self.overlap}: must be at least 0 and less than 1.')
         if not 1 <= self.orientations <= 8:

@@ -14,6 +14,7 @@ there follows the model's flavour:
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from segjax.models.mask_rcnn import Heads, Proposals
 from segjax.models.mask_rcnn.box_head import CODE_WEIGHTS
 from segjax.models.mask_rcnn.rpn import Levels
 from segjax.tasks.semantic import Step, Terms, Variables
-from segjax.types import Array, Batch, Detections, Instances
+from segjax.types import Array, Batch, Detections, Instances, check_ranges
 
 
 class Objects(NamedTuple):
@@ -226,6 +227,11 @@ class Instance:
     roi_foreground: float = 0.5
     rois: int = 512
     roi_share: float = 0.25
+
+    def __post_init__(self):
+        check_ranges(self, anchors=(1, math.inf), rois=(1, math.inf))
+        shares = ('anchor_foreground', 'anchor_background', 'roi_foreground')
+        check_ranges(self, **dict.fromkeys((*shares, 'anchor_share', 'roi_share'), (0, 1)))
 
     def loss(
         self, model: nn.Module, variables: Variables, batch: Batch, key: Array, step: Step = 0

@@ -187,15 +187,20 @@ def test_pictures_of_their_own_size_are_not_touched():
 
 
 @pytest.mark.parametrize(
-    'make',
+    ('make', 'message'),
     [
-        lambda: DetectionTrain(instances=0),
-        lambda: DetectionEval(max_dets=(100, 10)),
-        lambda: DetectionEval(tile=(64, 64)),
+        (lambda: DetectionTrain(instances=0), 'instances=0: must be at least 1'),
+        (lambda: DetectionTrain(short=(64, -5)), 'short=64,-5: must be at least 1'),
+        (lambda: DetectionTrain(canvases=(WIDE, (0, 5))), 'canvases=32,48,0,5: must be at least 1'),
+        (lambda: DetectionEval(long=0), 'long=0: must be at least 1'),
+        (lambda: DetectionEval(instances=0), 'instances=0: must be at least 1'),
+        (lambda: DetectionEval(short=-1), 'short=-1: must be at least 0'),
+        (lambda: DetectionEval(max_dets=(100, 10)), 'max_dets=100,10: rising numbers'),
+        (lambda: DetectionEval(tile=(64, 64)), '--tile, .* are for class maps'),
     ],
 )
-def test_mistakes_are_said(make):
-    with pytest.raises(UserError):
+def test_mistakes_are_said(make, message):
+    with pytest.raises(UserError, match=message):
         make()
 
 

@@ -298,7 +298,17 @@ def test_instances_at_evaluation():
     np.testing.assert_array_equal(painted, batch.label)
 
 
-@pytest.mark.parametrize('balance', [-0.1, 1.5])
-def test_balance_beyond_its_range(balance):
-    with pytest.raises(UserError, match=f'--balance={balance}: must be from 0 to 1'):
-        TrainPipeline(balance=balance)
+@pytest.mark.parametrize(
+    ('pipeline', 'fields', 'message'),
+    [
+        (TrainPipeline, {'balance': -0.1}, 'balance=-0.1: must be from 0 to 1'),
+        (TrainPipeline, {'balance': 1.5}, 'balance=1.5: must be from 0 to 1'),
+        (TrainPipeline, {'batch_size': 0}, 'batch_size=0: must be at least 1'),
+        (TrainPipeline, {'crop': (0, 64)}, 'crop=0,64: must be at least 1'),
+        (EvalPipeline, {'mask_size': -1}, 'mask_size=-1: must be at least 0'),
+        (EvalPipeline, {'limit': -1}, 'limit=-1: must be at least 0'),
+    ],
+)
+def test_fields_beyond_their_range(pipeline, fields, message):
+    with pytest.raises(UserError, match=f'--{message}'):
+        pipeline(**fields)

@@ -23,7 +23,7 @@ from segjax.tasks.instance import (
     mask_terms,
     rpn_terms,
 )
-from segjax.types import Batch, Instances
+from segjax.types import Batch, Instances, UserError
 
 LOG2 = np.log(2.0)
 
@@ -263,3 +263,16 @@ def test_rematerialisation_changes_neither_losses_nor_gradients(trained):
     batch, differentiate = trained
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     jax.tree.map(close, differentiate(batch, remat=True), differentiate(batch))
+
+
+@pytest.mark.parametrize(
+    'fields, message',
+    [
+        ({'rois': -1}, 'rois=-1: must be at least 1'),
+        ({'anchor_share': float('nan')}, 'anchor_share=nan: must be from 0 to 1'),
+        ({'roi_foreground': 1.5}, 'roi_foreground=1.5: must be from 0 to 1'),
+    ],
+)
+def test_samples_of_no_size_are_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        Instance(**fields)

@@ -17,6 +17,7 @@ ResNet is the head that boxes and masks share. `trunk='c5'` takes them from c5 a
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from functools import partial
 from typing import Literal, NamedTuple
@@ -43,7 +44,7 @@ from segjax.models.mask_rcnn.valid_area import (
     padded_size,
     zero_outside,
 )
-from segjax.types import Detections, UserError
+from segjax.types import Detections, UserError, check_ranges
 
 DEPTHS: dict[str, Literal[18, 34, 50, 101]] = {
     'resnet18': 18,
@@ -52,6 +53,18 @@ DEPTHS: dict[str, Literal[18, 34, 50, 101]] = {
     'resnet101': 101,
 }
 STRIDES = {'fpn': (4, 8, 16, 32, 64), 'c4': (16,), 'c5': (32,)}
+
+_POSITIVE = (
+    *('backbone_width', 'width', 'fc_features', 'anchor_sizes', 'max_detections'),
+    *('pre_nms_train', 'pre_nms', 'post_nms_train', 'post_nms', 'detection_candidates'),
+)
+_SHARES = ('rpn_nms_threshold', 'score_threshold', 'nms_threshold', 'norm_epsilon')
+_RANGES: dict[str, tuple[float, float]] = {
+    'num_classes': (2, math.inf),
+    'anchor_ratios': (0.01, 100),
+    **dict.fromkeys(_POSITIVE, (1, math.inf)),
+    **dict.fromkeys(_SHARES, (0, 1)),
+}
 
 
 def _whole(image: Array) -> Int[Array, 'b 2']:
@@ -186,6 +199,10 @@ class MaskRCNN(nn.Module):
             )
 
     def _check_fields(self) -> None:
+        check_ranges(self, **_RANGES)
+        if not (self.anchor_sizes and self.anchor_ratios):
+            name = 'anchor_ratios' if self.anchor_sizes else 'anchor_sizes'
+            raise UserError(f'--{name}=: must be one number or more.')
         levels = len(STRIDES['fpn'])
         if self.trunk == 'fpn' and len(self.anchor_sizes) != levels:
             given = ','.join(map(str, self.anchor_sizes))

@@ -75,10 +75,17 @@ def test_every_variant_detects(name):
     [
         ({'anchor_sizes': (8, 16)}, 'anchor_sizes=8,16: FPN has 5 levels'),
         ({'trunk': 'c4', 'mask_head': 'mlp'}, 'masks of c4 come from layer4'),
+        ({'num_classes': 1}, 'num_classes=1: must be at least 2'),
+        ({'width': 0}, 'width=0: must be at least 1'),
+        ({'max_detections': -3}, 'max_detections=-3: must be at least 1'),
+        ({'anchor_ratios': (0.0, 1.0)}, 'anchor_ratios=0.0,1.0: must be from 0.01 to 100'),
+        ({'nms_threshold': float('nan')}, 'nms_threshold=nan: must be from 0 to 1'),
+        ({'anchor_ratios': ()}, 'anchor_ratios=: must be one number or more'),
+        ({'trunk': 'c4', 'anchor_sizes': ()}, 'anchor_sizes=: must be one number or more'),
     ],
 )
-def test_fields_that_do_not_go_together_are_refused(fields, message):
-    model = MaskRCNN(3, **SMALL, **fields)
+def test_fields_beyond_their_range_or_that_do_not_go_together_are_refused(fields, message):
+    model = MaskRCNN(**{'num_classes': 3, **SMALL, **fields})
     with pytest.raises(UserError, match=message):
         model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
 
