@@ -56,7 +56,7 @@ def run(argv: list[str], experiments: Path) -> int:
         print(f'segjax: {options.mode} {options.exp}', flush=True)  # before the seconds JAX takes
         experiment = load_experiment(experiments, options.exp) if options.exp else None
         if 'help' not in words:
-            sweep = getattr(sys.modules.get(f'experiments.{options.exp}'), 'sweep', list)
+            sweep = getattr(sys.modules.get(f'experiments.{options.exp}'), 'sweep', None)
             experiment, options = grid.configure(experiment, sweep, options, fields)
             return importlib.import_module(f'segjax.modes.{options.mode}').run(experiment, options)
         commandline.print_help(experiment, options)

@@ -68,9 +68,8 @@ def experiment() -> Experiment:
     )
 
 
-def sweep() -> Iterator[tuple[str, Experiment]]:
+def sweep(e: Experiment) -> Iterator[tuple[str, Experiment]]:
     """One part changed in each arm; `deeplabv3plus` is the control."""
-    e = experiment()
     changes = {
         'deeplabv3plus': {},
         'no_decoder': {'decoder': False},

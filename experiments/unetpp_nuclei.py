@@ -34,14 +34,11 @@ from segjax.optim import AdamW, WarmupCosine
 from segjax.tasks import Semantic
 from segjax.train.experiment import Experiment
 
-WIDTHS = (16, 32, 64, 128, 256)
-WIDE = (18, 36, 72, 144, 288)  # 35/32 of them, to even numbers
-
 
 def experiment() -> Experiment:
     """Four heads, the mean of their losses; the deepest predicts."""
     return Experiment(
-        model=UNetPlusPlus(num_classes=2, widths=WIDTHS, norm='batch', dropout=0.0),
+        model=UNetPlusPlus(num_classes=2, widths=(16, 32, 64, 128, 256), norm='batch', dropout=0.0),
         task=Semantic(
             CrossEntropyDice(),
             supervision='mean',
@@ -69,17 +66,20 @@ def experiment() -> Experiment:
     )
 
 
-def sweep() -> Iterator[tuple[str, Experiment]]:
+def sweep(e: Experiment) -> Iterator[tuple[str, Experiment]]:
     """The arms; `unet` is the control."""
-    e = experiment()
-    task, model = e.task, e.model
-    unet = UNet(num_classes=2, widths=WIDTHS, padding='same', norm='batch', dropout=0.0)
+    model, widths = e.model, e.model.widths
+    shared = ('num_classes', 'widths', 'norm', 'dropout', 'dtype')
+    unet = UNet(padding='same', **{name: getattr(model, name) for name in shared})
     yield 'unet', dataclasses.replace(e, model=unet)
-    yield 'wide_unet', dataclasses.replace(e, model=unet.clone(widths=WIDE))
+    first = -(-35 * widths[0] // 32)  # 18 for 16; 35 for the paper's 32
+    wide = tuple(width * first // widths[0] for width in widths)
+    yield 'wide_unet', dataclasses.replace(e, model=unet.clone(widths=wide))
     yield 'unetpp', dataclasses.replace(e, model=model.clone(deep_supervision=False))
+    deep = dataclasses.replace(e, model=model.clone(deep_supervision=True))
     for supervision in ('mean', 'sum', 'halving', 'ramp'):
-        changed = dataclasses.replace(task, supervision=supervision)
-        yield f'unetpp_ds_{supervision}', dataclasses.replace(e, task=changed)
+        task = dataclasses.replace(e.task, supervision=supervision)
+        yield f'unetpp_ds_{supervision}', dataclasses.replace(deep, task=task)
     for depth in (1, 2, 3):
-        alone = model.clone(deep_supervision=False, depth=depth, widths=WIDTHS[: depth + 1])
+        alone = model.clone(deep_supervision=False, depth=depth, widths=widths[: depth + 1])
         yield f'unetpp_l{depth}_alone', dataclasses.replace(e, model=alone)

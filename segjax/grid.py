@@ -20,7 +20,8 @@ from segjax.config import RunOptions
 from segjax.types import UserError
 
 REPEATED = (('seed',), ('fold',))
-Pairs = Sequence[tuple[str, Any]]  # what sweep() yields: names and experiments
+Pairs = Sequence[tuple[str, Any]]  # names and experiments
+Sweep = Callable[[Any], Iterable[tuple[str, Any]]]  # from an experiment to its arms
 
 
 def _split(text: str) -> list[str]:
@@ -55,18 +56,6 @@ def _repeats(choice: list[Override]) -> bool:
     return choice[0].paths in REPEATED
 
 
-def _overridden(pairs: Pairs, arguments: Sequence[Argument]) -> Pairs:
-    """The arms of a sweep() with the values that hold for all of them."""
-    found = []
-    for name, experiment in pairs:
-        try:
-            changes = commandline.overrides(experiment, arguments)
-            found.append((name, commandline.apply(experiment, changes)))
-        except UserError as error:
-            raise UserError(f'arm {name}: {error}') from error
-    return found
-
-
 def _grid(experiment: Any, varied: list[list[Override]]) -> Pairs:
     """One arm for each combination of values, named by them."""
     return [
@@ -85,6 +74,32 @@ def _chosen(pairs: Pairs, names: Sequence[str]) -> Pairs:
     return [(name, e) for wanted in names for name, e in pairs if name == wanted] or pairs
 
 
+def _check_arms(pairs: Pairs, plain: Pairs, fixed: Sequence[Override]) -> None:
+    """Raises UserError for a value that an arm does not take, and for two arms that are the same.
+
+    Args:
+      pairs: the arms of the experiment with the values of `fixed`.
+      plain: the same arms of the experiment without.
+    """
+    for change, (name, arm) in itertools.product(fixed, pairs):
+        leaves, before = config.leaves(arm), config.leaves(dict(plain)[name])
+        for path, value in zip(change.paths, change.values, strict=True):
+            if path in leaves and leaves[path].value == before[path].value != value:
+                raise UserError(
+                    f'--{change.label}={config.show(value)}: arm {name} has a value of its own, '
+                    f'{config.show(leaves[path].value)}; leave it out, or choose other arms with '
+                    '--arms.'
+                )
+    for (one, first), (other, second) in itertools.combinations(pairs, 2):
+        if config.flatten(first) == config.flatten(second):
+            apart = config.diff(*(config.flatten(dict(plain)[name]) for name in (one, other)))
+            raise UserError(
+                f'arms {one} and {other} are the same with the values that were given, and differ '
+                f'without them in {"; ".join(apart)}. Leave out the value, or one of the arms: '
+                '--arms.'
+            )
+
+
 def _repeated(pairs: Pairs, seeds: Sequence[int], folds: Sequence[int]) -> list[Arm]:
     """Every arm with every seed, seed by seed, and every fold.
 
@@ -101,19 +116,19 @@ def _repeated(pairs: Pairs, seeds: Sequence[int], folds: Sequence[int]) -> list[
 
 
 def _arms(
-    experiment: Any, pairs: Pairs, options: RunOptions, arguments: Sequence[Argument]
+    experiment: Any, sweep: Sweep | None, options: RunOptions, arguments: Sequence[Argument]
 ) -> tuple[list[Arm], RunOptions]:
     choices = _choices(experiment, arguments)
     seeds, folds = ([it.values[0] for c in choices for it in c if it.paths == p] for p in REPEATED)
     varied = [c for c in choices if len(c) > 1 and not _repeats(c)]
     fixed = [c[0] for c in choices if len(c) == 1 and not _repeats(c)]
-    if pairs and not varied:
-        leaves = config.leaves(experiment)
-        others = [it for it in arguments if commandline.resolve(it.name, leaves) not in REPEATED]
-        pairs = _overridden(pairs, others)
+    base = commandline.apply(experiment, fixed)
+    if sweep and not varied:
+        pairs = _chosen(list(sweep(base)), options.arms)
+        _check_arms(pairs, list(sweep(experiment)), fixed)
     elif varied or seeds or any(change.paths == ('folds',) for change in fixed):
-        base = commandline.apply(experiment, fixed)
         pairs = _grid(base, varied) if varied else [(options.exp, base)]
+        pairs = _chosen(pairs, options.arms)
     else:
         raise UserError(
             f'{options.exp} has no sweep() of its own; vary a field, as in --seed=0,1,2 or '
@@ -123,23 +138,20 @@ def _arms(
         trained = dataclasses.replace(options, mode='train')
         workdir = commandline.find_workdir(experiment, trained, fixed)
         options = dataclasses.replace(options, workdir=workdir)
-    return _repeated(_chosen(pairs, options.arms), seeds, folds), options
+    return _repeated(pairs, seeds, folds), options
 
 
 def configure(
-    experiment: Any,
-    sweep: Callable[[], Iterable[tuple[str, Any]]],
-    options: RunOptions,
-    arguments: Sequence[Argument],
+    experiment: Any, sweep: Sweep | None, options: RunOptions, arguments: Sequence[Argument]
 ) -> tuple[Any, RunOptions]:
     """What a mode works with: the experiment with its overrides, or the arms of a sweep.
 
     Args:
-      sweep: the experiment's own; one that yields nothing where it has none.
+      sweep: the arms of the experiment with its overrides, where it says some.
 
     Raises:
-      UserError: a field or value that does not exist, or nothing to vary.
+      UserError: a field or value that does not exist, nothing to vary, or arms that are the same.
     """
     if options.mode != 'sweep':
         return commandline.configure(experiment, options, arguments)
-    return _arms(experiment, list(sweep()), options, arguments)
+    return _arms(experiment, sweep, options, arguments)

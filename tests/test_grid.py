@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launch import load_experiment
-from segjax import commandline, config, grid
+from segjax import commandline, grid
 from segjax.data.dataset import Info, color_map
 from segjax.train.experiment import bind
 from segjax.types import UserError
@@ -25,23 +25,23 @@ ROOT = Path(__file__).parents[1]
 TWO_CLASSES = Info(('background', 'nucleus'), color_map(2))
 
 
-def own_sweep():
-    yield 'plain', dataclasses.replace(BASE, model=Net(deep=False))
-    yield 'deep', BASE
-    yield 'fast', dataclasses.replace(BASE, lr=1.0)
+def own_sweep(e):
+    yield 'plain', dataclasses.replace(e, model=dataclasses.replace(e.model, deep=False))
+    yield 'deep', e
+    yield 'fast', dataclasses.replace(e, lr=1.0)
 
 
-def configure(*argv, sweep=list):
+def configure(*argv, sweep=None):
     words = commandline.split(['--exp=tiny', '--mode=sweep', *argv])
     options, rest = commandline.parse_options(words)
     return grid.configure(BASE, sweep, options, rest)
 
 
-def runs(*argv, sweep=list):
+def runs(*argv, sweep=None):
     return [arm.run for arm in configure(*argv, sweep=sweep)[0]]
 
 
-def refusal(*argv, sweep=list):
+def refusal(*argv, sweep=None):
     with pytest.raises(UserError) as refused:
         configure(*argv, sweep=sweep)
     return str(refused.value)
@@ -88,10 +88,10 @@ def test_sweep_is_taken_as_it_is_or_with_seeds():
 
 
 def test_one_value_holds_for_all_arms_and_names_the_directory():
-    arms, options = configure('--lr=0.5', '--seed=1', sweep=own_sweep)
-    assert {arm.experiment.lr for arm in arms} == {0.5}
+    arms, options = configure('--widths=2,4', '--seed=1', sweep=own_sweep)
+    assert {arm.experiment.model.widths for arm in arms} == {(2, 4)}
     assert [arm.experiment.model.deep for arm in arms] == [False, True, True]
-    assert str(options.workdir) == 'runs/tiny/lr=0.5'
+    assert str(options.workdir) == 'runs/tiny/widths=2,4'
     assert str(configure('--seed=1,2')[1].workdir) == 'runs/tiny'
     assert str(configure('--seed=1', '--workdir=there')[1].workdir) == 'there'
     assert str(configure('--head=1', '--seed=1,2')[1].workdir) == 'runs/tiny/head=1'
@@ -104,26 +104,52 @@ def test_other_fields_with_several_values_take_the_place_of_sweep():
 FILES = sorted((ROOT / 'experiments').glob('[!_]*.py'))
 
 
+def arms_of(name, *argv):
+    """The experiments by arm, of a sweep() with what was typed."""
+    experiment = load_experiment(ROOT / 'experiments', name)
+    own = sys.modules[f'experiments.{name}'].sweep
+    words = commandline.split([f'--exp={name}', '--mode=sweep', *argv])
+    options, rest = commandline.parse_options(words)
+    arms, _ = grid.configure(experiment, own, options, rest)
+    return {arm.name: arm.experiment for arm in arms}
+
+
 @pytest.mark.parametrize(
     'name', [file.stem for file in FILES if 'def sweep(' in file.read_text('utf-8')]
 )
 def test_sweeps_of_the_experiments(name):
     experiment = load_experiment(ROOT / 'experiments', name)
-    pairs = list(sys.modules[f'experiments.{name}'].sweep())
-    assert len(dict(pairs)) == len(pairs) > 1
-    fields = [config.flatten(arm) for _, arm in pairs]
-    assert all(fields.count(own) == 1 for own in fields)
+    arms = arms_of(name)  # refuses two that are the same
+    assert len(arms) == len(list(sys.modules[f'experiments.{name}'].sweep(experiment))) > 1
     same = ('dataset', 'train', 'eval', 'num_steps', 'seed')  # what every comparison rests on
-    assert all(getattr(arm, of) == getattr(experiment, of) for _, arm in pairs for of in same)
+    assert all(getattr(arm, of) == getattr(experiment, of) for arm in arms.values() for of in same)
+
+
+def test_arms_follow_the_widths_that_are_given():
+    """The published U-Net++, with the wide U-Net of its paper."""
+    models = {k: e.model for k, e in arms_of('unetpp_nuclei', '--widths=32,64,128,256,512').items()}
+    assert models['wide_unet'].widths == (35, 70, 140, 280, 560)
+    assert models['unetpp'].widths == models['unet'].widths == (32, 64, 128, 256, 512)
+    assert models['unetpp_l2_alone'].widths == (32, 64, 128)
 
 
 def test_the_ramp_of_an_arm_is_as_long_as_its_training():
-    argv = ['--exp=unetpp_nuclei', '--mode=sweep', '--num_steps=100', '--arms=unetpp_ds_ramp']
-    options, rest = commandline.parse_options(commandline.split(argv))
-    experiment = load_experiment(ROOT / 'experiments', 'unetpp_nuclei')
-    own = sys.modules['experiments.unetpp_nuclei'].sweep
-    ((arm,), _) = grid.configure(experiment, own, options, rest)
-    assert bind(arm.experiment, TWO_CLASSES).task.supervision_steps == 100
+    arms = arms_of('unetpp_nuclei', '--num_steps=100')
+    assert bind(arms['unetpp_ds_ramp'], TWO_CLASSES).task.supervision_steps == 100
+
+
+def test_a_value_that_an_arm_does_not_take_is_refused():
+    assert 'arm fast has a value of its own, 1.0' in refusal('--lr=0.5', sweep=own_sweep)
+    assert runs('--lr=0.5', '--arms=plain,deep', sweep=own_sweep) == ['plain,seed=0', 'deep,seed=0']
+    for given in ('--supervision=halving', '--deep_supervision=false'):
+        with pytest.raises(UserError, match='arm unetpp_ds_mean has a value of its own'):
+            arms_of('unetpp_nuclei', given)
+
+
+def test_arms_that_become_the_same_are_refused():
+    text = refusal('--lr=1', sweep=own_sweep)
+    assert 'arms deep and fast are the same' in text and 'lr: 0.1 -> 1.0' in text
+    assert runs('--lr=1', '--arms=plain,fast', sweep=own_sweep) == ['plain,seed=0', 'fast,seed=0']
 
 
 def test_mistakes_are_one_line():

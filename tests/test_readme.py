@@ -42,6 +42,6 @@ def test_command(command):
     options, fields = commandline.parse_options(arguments)
     name = written().get(options.exp, options.exp)
     experiment = load_experiment(EXPERIMENTS, name)
-    sweep = getattr(sys.modules[f'experiments.{name}'], 'sweep', list)
+    sweep = getattr(sys.modules[f'experiments.{name}'], 'sweep', None)
     if dict(arguments).get('help') is None:
         grid.configure(experiment, sweep, options, fields)
