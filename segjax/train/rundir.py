@@ -183,8 +183,9 @@ def _has_begun(workdir: Path) -> bool:
 def _set_aside(workdir: Path) -> Path:
     """Moves a run beside itself: runs/NAME to runs/NAME.1, or .2, ...
 
-    Runs inside it (runs/NAME/num_steps=20) are runs of their own and stay. config.json goes last,
-    so that an interrupted move leaves a run that is still compared before anything continues it.
+    Runs inside it (runs/NAME/num_steps=20) and those of --mode=sweep are runs of their own and
+    stay. config.json goes last, so that an interrupted move leaves a run that is still compared
+    before anything continues it.
     """
     beside = workdir.resolve()
     kept = next(
@@ -196,7 +197,7 @@ def _set_aside(workdir: Path) -> Path:
     entries = [
         entry
         for entry in workdir.iterdir()
-        if entry.name not in ('lock', 'config.json')
+        if entry.name not in ('lock', 'config.json', 'sweep')
         and '=' not in entry.name
         and not _is_run(entry)
     ]

@@ -104,6 +104,8 @@ def test_fresh_keeps_the_old_run_beside_and_leaves_runs_inside_in_place(options)
     (options.workdir / 'checkpoints' / '5').mkdir(parents=True)
     inner = dataclasses.replace(options, workdir=options.workdir / 'num_steps=20')
     begin(inner, Experiment(num_steps=20))
+    arm = options.workdir / 'sweep' / 'tiny,seed=0'
+    begin(dataclasses.replace(options, workdir=arm))
     fresh = dataclasses.replace(options, fresh=True)
     for number in (1, 2):
         run = begin(fresh, Experiment(num_steps=30 + number))
@@ -121,7 +123,9 @@ def test_fresh_keeps_the_old_run_beside_and_leaves_runs_inside_in_place(options)
         'lock',
         'metrics.jsonl',
         'num_steps=20',
+        'sweep',
     }
+    assert rundir.read_config(arm).fields['num_steps'] == 10
     assert rundir.read_config(options.workdir).fields['num_steps'] == 32
     assert not start(inner, Experiment(num_steps=20)).is_new
 
