@@ -213,6 +213,7 @@ class CocoInstances(PairedDataset):
         return {i: number for number, i in enumerate(ids, start=1)}
 
     def info(self, roots: Roots) -> Info:
+        self.require(roots)
         categories, classes = self._categories(roots), self.classes(roots)
         names = ['background', *(f'nothing {i}' for i in range(1, max(classes.values()) + 1))]
         for number, name in categories.items():
@@ -367,10 +368,6 @@ class CocoFolder(CocoInstances):
             )
         if not self.annotation_files(roots):
             raise UserError(f'{folder.absolute()} holds no annotation files. {_LAYOUT}')
-
-    def info(self, roots: Roots) -> Info:
-        self.require(roots)
-        return super().info(roots)
 
     def _all_pairs(self, split: str, roots: Roots) -> list[Pair]:
         pairs, files = super()._all_pairs(split, roots), self.annotation_files(roots)

@@ -154,8 +154,10 @@ def test_broken_objects_are_named(roots, change, message):
 
 
 def test_absent_data_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match=r'images\.cocodataset\.org'):
-        CocoInstances().source('train', Roots(tmp_path, tmp_path / 'data'))
+    roots = Roots(tmp_path, tmp_path / 'data')
+    for ask in (CocoInstances().info, lambda roots: CocoInstances().source('train', roots)):
+        with pytest.raises(UserError, match=r'images\.cocodataset\.org'):
+            ask(roots)
 
 
 @pytest.mark.parametrize(
