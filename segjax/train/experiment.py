@@ -61,7 +61,7 @@ def bind(experiment: Experiment, info: Info) -> Experiment:
     (0), the learning rate for its batches, and a ramp of supervision as long as the training where
     the task leaves it open (0).
 
-    A model with one class is a sigmoid for the foreground of two.
+    A semantic model with one class is a sigmoid for the foreground of two.
 
     Raises:
       UserError: the model says another number of classes than the data.
@@ -74,7 +74,8 @@ def bind(experiment: Experiment, info: Info) -> Experiment:
     there, wanted = len(info.class_names), experiment.model.num_classes
     if wanted == 0:
         return dataclasses.replace(experiment, model=experiment.model.clone(num_classes=there))
-    if wanted != there and not (wanted == 1 and there == 2):
+    is_sigmoid = (wanted, there) == (1, 2) and isinstance(experiment.task, Semantic)
+    if wanted != there and not is_sigmoid:
         raise UserError(
             f'the data has {there} classes ({", ".join(info.class_names)}), the model {wanted}; '
             f'give --model.num_classes={there}'
