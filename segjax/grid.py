@@ -29,7 +29,7 @@ def _split(text: str) -> list[str]:
     words = []
     for word in text.split(','):
         first, dots, last = word.partition('..')
-        if dots and first.isdecimal() and last.isdecimal():
+        if dots and first.isdecimal() and last.isdecimal() and int(first) <= int(last):
             words += map(str, range(int(first), int(last) + 1))
         else:
             words.append(word)
@@ -100,19 +100,34 @@ def _check_arms(pairs: Pairs, plain: Pairs, fixed: Sequence[Override]) -> None:
             )
 
 
+def _check_fold(experiment: Any) -> None:
+    """Raises UserError for a fold that there is not; whether there are pictures enough for all is
+    seen later."""
+    folds, fold = experiment.folds, experiment.fold
+    if folds < 0 or folds == 1:
+        raise UserError(f'--folds={folds}: takes 2 or more, or 0 for the splits as they are.')
+    if not 0 <= fold < max(folds, 1):
+        allowed = f'with --folds={folds} takes 0 to {folds - 1}' if folds else 'needs --folds'
+        raise UserError(f'--fold={fold}: {allowed}.')
+
+
 def _repeated(pairs: Pairs, seeds: Sequence[int], folds: Sequence[int]) -> list[Arm]:
     """Every arm with every seed, seed by seed, and every fold.
 
-    Without seeds those of the experiments; without folds all that there are.
+    Without seeds those of the experiments; without folds all that there are. Raises UserError for
+    a fold that there is not.
     """
     if seeds:
         named = dict(pairs).items()
         pairs = [(name, dataclasses.replace(e, seed=s)) for s in seeds for name, e in named]
-    return [
+    arms = [
         Arm(name, dataclasses.replace(experiment, fold=fold))
         for name, experiment in pairs
         for fold in folds or range(experiment.folds) or [experiment.fold]
     ]
+    for arm in arms:
+        _check_fold(arm.experiment)
+    return arms
 
 
 def _arms(

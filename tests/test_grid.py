@@ -68,6 +68,12 @@ def test_folds_repeat_an_arm():
     assert str(options.workdir) == 'runs/tiny/folds=3'
 
 
+def test_folds_that_there_are_not():
+    assert refusal('--fold=0,1', '--seed=0') == '--fold=1: needs --folds.'
+    assert '--fold=9: with --folds=5 takes 0 to 4' in refusal('--fold=9', '--folds=5')
+    assert '--folds=-2: takes 2 or more' in refusal('--folds=-2')
+
+
 def test_a_range_of_whole_numbers():
     assert runs('--seed=0..2,7') == [f'tiny,seed={s}' for s in (0, 1, 2, 7)]
 
@@ -157,6 +163,7 @@ def test_mistakes_are_one_line():
     assert 'has no sweep() of its own' in refusal('--lr=0.5')
     assert '--deep takes true or false' in refusal('--deep=true,perhaps')
     assert 'Did you mean plain?' in refusal('--arms=plane', sweep=own_sweep)
+    assert "--seed takes an int; given '4..0'" in refusal('--seed=4..0')
     assert '--dep: no such field' in refusal('--dep=1,2')
 
 
