@@ -165,7 +165,7 @@ def check(dataset: Dataset, roots: Roots) -> Report:
 
     Reported are unreadable files, masks of another size than their picture, ids outside 0..K-1 and
     IGNORE_LABEL, colours that no class has, and masks of exactly {0, 255} whose meaning is open;
-    beside them objects without width, height or pixels.
+    beside them objects without pixels, or with a box that is none or outside the picture.
 
     Raises:
       UserError: there is nothing to look through: no data, no pairs, no list of classes.

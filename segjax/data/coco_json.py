@@ -26,10 +26,11 @@ class Picture(NamedTuple):
 
 
 class CocoFile(NamedTuple):
-    """What is in an annotation file."""
+    """What is in an annotation file; `num_strays` annotations belong to no picture of it."""
 
     pictures: dict[str, Picture]  # by the text of the picture's id
     categories: dict[int, str]  # names by id, in rising order; empty where the file has none
+    num_strays: int
 
 
 def _picture(image: dict[str, Any], objects: list[Annotation]) -> Picture:
@@ -53,6 +54,8 @@ def _category(category: dict[str, Any]) -> tuple[int, str]:
 def _annotation(annotation: dict[str, Any]) -> Annotation:
     known = {name: annotation[name] for name in _FIELDS if name in annotation}
     known['category_id'] = annotation['category_id']
+    if known.get('iscrowd') not in (None, 0, 1):
+        raise ValueError(f'iscrowd {known["iscrowd"]!r:.80} is neither 0 nor 1')
     if 'area' in known:
         known['area'] = float(known['area'])
     if 'bbox' in known:
@@ -72,13 +75,13 @@ def _parse(path: Path, modified: int) -> CocoFile:
         objects = collections.defaultdict(list)
         for annotation in content['annotations']:
             objects[annotation['image_id']].append(_annotation(annotation))
-        pictures = {str(i['id']): _picture(i, objects[i['id']]) for i in content['images']}
+        pictures = {str(i['id']): _picture(i, objects.pop(i['id'], [])) for i in content['images']}
         if len(pictures) < len(content['images']):
             raise ValueError('two pictures of one id')
         if wrong := [name for name in pictures if (path / name).name != name]:
             raise ValueError(f'{wrong[0]!r:.80} is no id')
         categories = dict(sorted(map(_category, content.get('categories', []))))
-        return CocoFile(pictures, categories)
+        return CocoFile(pictures, categories, sum(map(len, objects.values())))
     except _NOT_COCO as error:
         raise UserError(
             f"{path}: is not one of COCO's instances_*.json ({error!r}); unpack it again."

@@ -189,7 +189,7 @@ def survey_objects(dataset: CocoInstances, split: str, roots: Roots) -> Objects:
     pictures = [dataset.picture(pair) for pair in dataset.pairs(split, roots)]
     counts, crowds, rows = [], 0, []
     for number, picture in enumerate(pictures):
-        learned = [o for o in picture.objects if not flaw(o, None)]
+        learned = [o for o in picture.objects if not flaw(o, picture.size, None)]
         counts.append(len(learned))
         single = [o for o in learned if not o.get('iscrowd')]
         crowds += len(learned) - len(single)

@@ -44,15 +44,21 @@ _LAYOUT = (
 )
 
 
-def flaw(annotation: Annotation, mask: np.ndarray | None) -> str:
+def flaw(annotation: Annotation, size: tuple[int, int], mask: np.ndarray | None) -> str:
     """What makes an object unfit to be learned; '' for nothing.
 
     Args:
+      size: height and width of the picture.
       mask: its pixels, `h w`, or None where they are not known yet.
     """
-    box = annotation.get('bbox')
-    if box is not None and not min(box[2:]) > 0:
-        return f'its box is {box[2]:g} wide and {box[3]:g} high'
+    if 'bbox' in annotation:
+        x, y, w, h = box = annotation['bbox']
+        if not np.isfinite(box).all():
+            return f'its box {x:g}, {y:g}, {w:g}, {h:g} is not finite'
+        if not min(w, h) > 0:
+            return f'its box is {w:g} wide and {h:g} high'
+        if x >= size[1] or y >= size[0] or x + w <= 0 or y + h <= 0:
+            return f'its box {x:g}, {y:g}, {w:g}, {h:g} lies outside the picture'
     return 'it covers no pixel' if mask is not None and not mask.any() else ''
 
 
@@ -106,7 +112,7 @@ def encode_objects(picture: Picture, classes: dict[int, int], *, name: str) -> b
             'iscrowd': int(bool(annotation.get('iscrowd', 0))),
             'segmentation': _encode(mask),
         }
-        if said := flaw(annotation, mask):
+        if said := flaw(annotation, picture.size, mask):
             found['flaw'] = said
         objects.append(found)
     return json.dumps(objects).encode()
@@ -263,11 +269,12 @@ class CocoInstances(PairedDataset):
         return label
 
     def flaws(self, pair: Pair) -> list[str]:
-        picture = self.picture(pair)
-        said = [
-            (o, flaw(o, draw_object(o, picture.size, name=str(pair.mask)))) for o in picture.objects
-        ]
-        return [f'object {o.get("id")}: {text}' for o, text in said if text]
+        picture, said = self.picture(pair), []
+        for o in picture.objects:
+            mask = draw_object(o, picture.size, name=str(pair.mask))
+            if text := flaw(o, picture.size, mask):
+                said.append(f'object {o.get("id")}: {text}')
+        return said
 
     def _class(self, annotation: Annotation, classes: dict[int, int], pair: Pair) -> int:
         number = annotation['category_id']
@@ -302,6 +309,13 @@ class CocoInstances(PairedDataset):
     def source(self, split: str, roots: Roots) -> Source:
         source = super().source(split, roots)
         self._note_size(split, source, roots)
+        path, content = self._pictures(split, roots)
+        if content.num_strays:
+            print(
+                f'Note: {path}: {content.num_strays} annotations are of pictures that it does not '
+                f'name, and left out.',
+                flush=True,
+            )
         return source
 
     def _note_size(self, split: str, source: Source, roots: Roots) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segjax.data import coco_json
 from segjax.data.check import check
 from segjax.data.dataset import Roots
 from segjax.data.datasets.coco import CocoFolder, CocoInstances
@@ -113,6 +114,37 @@ def test_check_data_names_the_flawed(roots):
     assert report.pixels.tolist() == [5 * SIZE[0] * SIZE[1] // 2 - 75, 18, 25, 32]
 
 
+@pytest.mark.parametrize(
+    ('box', 'message'),
+    [
+        ([float('nan'), 2, 6, 3], 'nan, 2, 6, 3 is not finite'),
+        ([1, 2, float('inf'), 3], '1, 2, inf, 3 is not finite'),
+        ([5000, 2, 6, 3], '5000, 2, 6, 3 lies outside the picture'),
+        ([1, -3, 6, 3], '1, -3, 6, 3 lies outside the picture'),
+    ],
+)
+def test_boxes_that_nothing_can_match_are_flawed(roots, box, message):
+    path = roots.raw_dir / 'coco2017/annotations/instances_train2017.json'
+    write_annotations(path, {4: [rectangle(1, 2, 6, 3), rectangle(2, 3, 6, 3, bbox=box)]})
+    assert [text for _, text in check(CocoInstances(), roots).left_out if '203' in text] == [
+        f'object 203: its box {message}'
+    ]
+    assert len(CocoInstances().source('train', roots)[0].instances.boxes) == 1
+
+
+def test_annotations_of_no_picture_are_told(roots, capsys):
+    path = roots.raw_dir / 'coco2017/annotations/instances_train2017.json'
+    content = json.loads(path.read_text())
+    content['annotations'] += [rectangle(1, 2, 6, 3, image_id=99)] * 2
+    path.write_text(json.dumps(content))
+    coco_json.clear_cache()
+    source = CocoInstances().source('train', roots)
+    assert sum(len(source.annotations(i)) for i in range(3)) == 6
+    assert (
+        'train2017.json: 2 annotations are of pictures that it does not' in capsys.readouterr().out
+    )
+
+
 def test_pictures_without_objects_may_be_left_out_of_training(roots):
     dataset = CocoInstances(keep_empty=False)
     assert [len(dataset.source(split, roots)) for split in ('train', 'val')] == [2, 3]
@@ -142,6 +174,7 @@ def test_an_object_without_outline_is_its_box(roots):
     [
         ({'category_id': 3}, 'category 3 is not among'),
         ({'bbox': [1, 2, 3]}, 'not x, y, width, height'),
+        ({'iscrowd': 'no'}, "iscrowd 'no' is neither 0 nor 1"),
         ({'segmentation': [[1, 2, 3]]}, 'outline is broken'),
         ({'segmentation': [], 'bbox': [0, 0, float('nan'), 1]}, 'neither an outline nor a box'),
     ],
