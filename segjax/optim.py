@@ -109,6 +109,7 @@ class Optimizer:
       multipliers: (pattern, factor) pairs: the learning rate of parameters whose path matches, e.g.
         'vgg16' 0.1 for a pretrained encoder.
       frozen: patterns of parameters that are not trained; they are not differentiated either.
+        Batch normalisation among them uses and keeps its running averages.
       clip_norm: gradients are scaled down to this global norm; 0 leaves them.
       ema: decay of a moving average of all variables, with which one evaluates; 0 keeps none.
       for_batch: the rate holds for batches of this size, and grows with the size of the batch in
@@ -145,6 +146,10 @@ class Optimizer:
     def is_frozen(self, path: str) -> bool:
         """Whether the parameter at `path` is kept as it is."""
         return any(re.search(pattern, path) for pattern in self.frozen)
+
+    def keeps_norm(self, path: tuple[str, ...]) -> bool:
+        """Whether the batch normalisation at `path` is kept as it is, running averages and all."""
+        return self.is_frozen('/'.join((*path, 'scale')))
 
     def build(self, num_steps: int) -> optax.GradientTransformation:
         """The optax transformation of a flat dict of trainable parameters."""

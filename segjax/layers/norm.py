@@ -87,15 +87,19 @@ class FrozenBatchNorm(nn.Module):
         return y.astype(self.dtype)
 
 
-def by_running_averages(loss: Callable) -> Callable:
+def by_running_averages(loss: Callable, *, where: Callable[[tuple[str, ...]], bool]) -> Callable:
     """`loss`, in which each `BatchNorm` normalises by its running averages, and keeps them.
 
     Scales and biases are still trained. Chen et al., "Rethinking Atrous Convolution for Semantic
     Image Segmentation", section 4.1: fine-tuned so at output stride 8, where batches are small.
+
+    Args:
+      where: whether it holds for the layer at this path of the network.
     """
 
     def keep(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        if isinstance(context.module, BatchNorm) and context.method_name == '__call__':
+        layer = context.module
+        if isinstance(layer, BatchNorm) and context.method_name == '__call__' and where(layer.path):
             kwargs = {**kwargs, 'train': False}
         return next_fun(*args, **kwargs)
 

@@ -13,7 +13,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from segjax import ops
-from segjax.layers import BatchNorm
+from segjax.layers import BatchNorm, by_running_averages
 from segjax.train.job import Job
 from segjax.train.state import TrainState
 from segjax.types import Array, Batch
@@ -24,16 +24,19 @@ Path = tuple[str, ...]
 
 def _measurement(job: Job) -> Callable[[TrainState, Batch], tuple[TrainState, dict[Path, Array]]]:
     """A function from state and batch to the state as it is and the means and variances that
-    `BatchNorm` finds in the batch.
+    `BatchNorm` finds in the batch; of one that is frozen, those that it keeps.
 
     Running averages that begin at zero are, after k batches equal to b, `(1 - momentum^k) b`; k is
     more than one where a model calls a layer several times.
     """
-    e = job.experiment
+    e, keeps = job.experiment, job.experiment.optimizer.keeps_norm
+    loss = by_running_averages(e.task.loss, where=keeps)
 
     def measure(state: TrainState, batch: Batch) -> tuple[TrainState, dict[Path, Array]]:
         calls: Counter[Path] = Counter()
         momenta: dict[Path, float] = {}
+        known = flatten_dict(state.variables['batch_stats'])
+        kept = {path: leaf for path, leaf in known.items() if keeps(path[:-1])}
 
         def note(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
             module = context.module
@@ -42,15 +45,15 @@ def _measurement(job: Job) -> Callable[[TrainState, Batch], tuple[TrainState, di
                 momenta[module.path] = module.momentum
             return next_fun(*args, **kwargs)
 
-        blank = jax.tree.map(jnp.zeros_like, state.variables['batch_stats'])
-        variables = {**state.variables, 'batch_stats': blank}
+        blank = {path: kept.get(path, jnp.zeros_like(leaf)) for path, leaf in known.items()}
+        variables = {**state.variables, 'batch_stats': unflatten_dict(blank)}
         batch = batch._replace(image=ops.normalize(batch.image, job.mean, job.std))
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         with nn.intercept_methods(note):
-            _, updates = e.task.loss(e.model, variables, batch, key, step=state.step)
+            _, updates = loss(e.model, variables, batch, key, step=state.step)
         weight = {path: 1 - momenta[path] ** count for path, count in calls.items()}
         found: dict[Path, Any] = flatten_dict(updates['batch_stats'])
-        return state, {path: leaf / weight[path[:-1]] for path, leaf in found.items()}
+        return state, {path: leaf / weight[path[:-1]] for path, leaf in found.items()} | kept
 
     return measure
 

@@ -46,7 +46,8 @@ def make_train_step(
         devices.
     """
     rule = optimizer.build(num_steps)
-    measure = by_running_averages(task.loss) if freeze_batch_norm else task.loss
+    keeps = lambda path: freeze_batch_norm or optimizer.keeps_norm(path)
+    measure = by_running_averages(task.loss, where=keeps)
     across = (lambda tree: lax.psum(tree, axis_name)) if axis_name else (lambda tree: tree)
     differentiate = partial(batch_gradient, across=across)
     if accumulate > 1:

@@ -94,6 +94,34 @@ def test_frozen_averages_stay_and_scales_are_trained():
     assert np.any(scale(after) != scale(first))
 
 
+@pytest.mark.parametrize('reestimate', [0, 1])
+def test_a_frozen_layer_keeps_its_averages_and_uses_them(reestimate):
+    """Also where statistics are measured anew; those of the other layers change."""
+    frozen = small(TINY, Sgd(0.02, frozen=('^down1',)))
+    experiment = dataclasses.replace(frozen, reestimate_batch_norm=reestimate)
+    if reestimate:
+        _, first, after = reestimated(experiment)
+    else:
+        first = jax.tree.map(np.asarray, make_job(experiment, NOWHERE).initial_state())
+        after, _ = run(experiment, steps=2)
+    old, new = first.extra['batch_stats'], after.extra['batch_stats']
+    jax.tree.map(np.testing.assert_array_equal, new['down1'], old['down1'])
+    assert np.any(new['down2']['bn1']['mean'] != old['down2']['bn1']['mean'])
+
+
+def test_a_frozen_layer_is_trained_with_as_it_predicts():
+    """With all its layers frozen but the head, a network has the loss of its predictions."""
+    experiment = small(TINY, Sgd(0.0, frozen=('^down', '^up')))
+    job = make_job(experiment, NOWHERE, num_threads=0)
+    state, batch = job.initial_state(), jax.tree.map(jnp.asarray, next(job.train_batches(0)))
+    _, scalars = run(experiment, steps=1)
+    image = ops.normalize(batch.image, job.mean, job.std)
+    output = experiment.model.apply(state.variables, image, train=False)
+    terms = experiment.task.criterion.terms(output.logits, batch.label, None, 0)
+    ((total, count),) = terms.values()
+    np.testing.assert_allclose(scalars['loss'], total.sum() / count.sum(), rtol=1e-5)
+
+
 def test_the_end_of_a_training_is_measured_saved_and_evaluated(tmp_path, monkeypatch):
     """Interrupted in the last evaluation and given again it ends in the same bits."""
     measured = []
