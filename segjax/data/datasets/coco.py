@@ -5,7 +5,8 @@ classes of a network are numbered from 1 in their order (`numbering='dense'`), o
 themselves ('ids'), as torchvision's published detectors have them. Boxes to be learned are those of
 the masks' pixels; evaluation takes the annotated boxes and areas.
 
-One's own folder, one annotation file a split, or one file that is split 80/20 by hash:
+One's own folder, one annotation file a split, or one file that is split 80/20 by hash, as is that
+of train where val has none:
 
     FOLDER/train.json  FOLDER/val.json     or annotations/instances_train*.json, or
     FOLDER/images/                         train/_annotations.coco.json beside the pictures
@@ -355,7 +356,9 @@ class CocoFolder(CocoInstances):
         if 'train' in found and 'val' in found:
             return found
         single = [folder / name for name in _SINGLE if (folder / name).is_file()]
-        return dict.fromkeys(_SPLITS, single[0]) if single else {}
+        if single:
+            return dict.fromkeys(_SPLITS, single[0])
+        return {**dict.fromkeys(_SPLITS, found['train']), **found} if 'train' in found else {}
 
     def images(self, split: str, roots: Roots) -> Path:
         """The first of the usual places that has the first picture."""
@@ -364,7 +367,9 @@ class CocoFolder(CocoInstances):
             raise UserError(f'{path}: names no pictures.')
         first = next(iter(content.pictures.values())).file_name
         names = [split, 'valid'] if split == 'val' else [split]
-        folder = self.raw_folder(roots)
+        folder, files = self.raw_folder(roots), self.annotation_files(roots)
+        if files['train'] == path:
+            names = ['train']  # of which val is a part, where one file holds both
         places = [folder / p.format(split=n) for p in _IMAGES for n in names]
         there = [place for place in [*places, path.parent] if (place / first).is_file()]
         if not there:
@@ -381,7 +386,7 @@ class CocoFolder(CocoInstances):
                 f'data.'
             )
         if not self.annotation_files(roots):
-            raise UserError(f'{folder.absolute()} holds no annotation files. {_LAYOUT}')
+            raise UserError(f'{folder.absolute()} holds no annotation files to train on. {_LAYOUT}')
 
     def _all_pairs(self, split: str, roots: Roots) -> list[Pair]:
         pairs, files = super()._all_pairs(split, roots), self.annotation_files(roots)

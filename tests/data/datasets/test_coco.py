@@ -211,10 +211,19 @@ def test_folders_of_ones_own(tmp_path, annotations, images):
     assert dataset.source('train', roots)[1].instances.classes.tolist() == [1, 3]
 
 
-def test_one_file_is_split_by_hash(tmp_path):
+@pytest.mark.parametrize(
+    ('annotations', 'images'),
+    [
+        ('annotations.json', 'images'),
+        ('train.json', 'images'),
+        ('annotations/instances_train.json', 'images/train'),
+        ('train/_annotations.coco.json', 'train'),
+    ],
+)
+def test_one_file_is_split_by_hash(tmp_path, annotations, images):
     pictures = {n: [rectangle(1, 2, 6, 3)] for n in range(30)}
-    write_annotations(tmp_path / 'own/annotations.json', pictures)
-    write_pictures(tmp_path / 'own/images', pictures)
+    write_annotations(tmp_path / 'own' / annotations, pictures)
+    write_pictures(tmp_path / 'own' / images, pictures)
     dataset, roots = CocoFolder(folder=str(tmp_path / 'own')), Roots(tmp_path, tmp_path / 'data')
     names = {s: {p.name for p in dataset.pairs(s, roots)} for s in ('train', 'val')}
     assert not names['train'] & names['val'] and len(names['train'] | names['val']) == 30
