@@ -9,6 +9,7 @@ import jax
 from jax.stages import Compiled
 
 from segjax import config
+from segjax.data.detection import DetectionEval
 from segjax.train.experiment import Experiment
 from segjax.types import UserError
 
@@ -37,14 +38,15 @@ def _remedies(experiment: Experiment, rows: int) -> list[str]:
         remedies.append(f'--accumulate={2 * leaves["accumulate"].value}')
     if experiment.eval.batch_size > 1:
         remedies.append(f'--eval.batch_size={experiment.eval.batch_size // 2} (in evaluation)')
-    if not any(experiment.eval.tile):
+    detects = isinstance(experiment.eval, DetectionEval)  # which sees whole pictures, no tiles
+    if not detects and not any(experiment.eval.tile):
         height, width = experiment.train.crop
         remedies.append(f'--tile={height},{width} (in evaluation)')
     if 'model.dtype' in leaves and leaves['model.dtype'].value == 'float32':
         remedies.append('--dtype=bfloat16')
     if rows > 1:
         remedies.append(f'--train.batch_size={batch_size // 2}')
-    return [*remedies, 'a smaller --crop']
+    return [*remedies, 'smaller --short, --long and --crop' if detects else 'a smaller --crop']
 
 
 @contextmanager
