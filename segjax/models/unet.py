@@ -45,8 +45,9 @@ class UNet(nn.Module):
 
     Attributes:
       num_classes: with the background; 1 is a single sigmoid foreground channel.
-      widths: channels of the levels, from fine to coarse; their number less one is the number of
-        poolings.
+      widths: channels of the levels, from fine to coarse.
+      depth: the number of poolings, 4 in the paper; widths beyond it count for nothing. 0 takes as
+        many as there are widths for.
       padding: 'valid' as published (the output lacks `margin` pixels a side), or 'same'.
       norm: 'none' as published, or 'batch': batch normalisation before each ReLU, and convolutions
         without biases.
@@ -68,6 +69,7 @@ class UNet(nn.Module):
 
     num_classes: int
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    depth: int = 0
     padding: Literal['valid', 'same'] = 'valid'
     norm: Literal['none', 'batch'] = 'none'
     dropout: float = 0.5
@@ -83,9 +85,15 @@ class UNet(nn.Module):
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
     @property
-    def depth(self) -> int:
-        """The number of poolings."""
-        return len(self.widths) - 1
+    def poolings(self) -> int:
+        """The number of poolings. Raises UserError when there are not enough widths."""
+        most = len(self.widths) - 1
+        if not 0 <= self.depth <= most or not most:
+            raise UserError(
+                f'U-Net of depth={self.depth} needs {max(self.depth, 1) + 1} widths; there are '
+                f'{most + 1}.'
+            )
+        return self.depth or most
 
     @property
     def margin(self) -> int:
@@ -96,8 +104,8 @@ class UNet(nn.Module):
         """
         if self.padding == 'same':
             return 0
-        lowest = 2**self.depth
-        return 2 * (2 * sum(2**i for i in range(self.depth)) + lowest)
+        lowest = 2**self.poolings
+        return 2 * (2 * sum(2**i for i in range(self.poolings)) + lowest)
 
     def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The smallest input whose output covers `size`, with `margin` or more on every side."""
@@ -105,7 +113,7 @@ class UNet(nn.Module):
 
     def _fit(self, side: int) -> int:
         """The smallest valid input side for an output of `side`: each level must come out whole."""
-        unit = 2**self.depth
+        unit = 2**self.poolings
         if self.padding == 'same':
             return -(-side // unit) * unit
         least = unit + 2 * self.margin - self._up_loss()  # leaves one pixel at the lowest level
@@ -114,21 +122,21 @@ class UNet(nn.Module):
 
     def _up_loss(self) -> int:
         """Pixels of the image that the expansive path takes, both sides together."""
-        return 4 * sum(2**i for i in range(self.depth))
+        return 4 * sum(2**i for i in range(self.poolings))
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c'], *, train: bool) -> SegmentationOutput:
         self._check(image.shape[1:3])
         skips = []
         x = image
-        for i, width in enumerate(self.widths):
+        for i, width in enumerate(self.widths[: self.poolings + 1]):
             x = self._level(width, f'down{i + 1}')(x, train)  # b h/2^i w/2^i width
-            if i >= self.depth - 1 and self.dropout_at == 'bottom':
+            if i >= self.poolings - 1 and self.dropout_at == 'bottom':
                 x = Dropout(self.dropout, name=f'dropout{i + 1}')(x, train=train)
-            if i < self.depth:
+            if i < self.poolings:
                 skips.append(x)
                 x = ops.max_pool(x)
-        for i in reversed(range(self.depth)):
+        for i in reversed(range(self.poolings)):
             x = self._up(x, i)
             joined = [x, ops.center_crop(skips[i], x.shape[1:3])]
             x = jnp.concatenate(joined if self.concat == 'up_first' else joined[::-1], axis=-1)
@@ -178,7 +186,7 @@ class UNet(nn.Module):
             inner = side - 2 * self.margin
             if inner < 1 or self._fit(inner) != side:
                 near = self._fit(max(inner, 1))
-                below = near - 2**self.depth
+                below = near - 2**self.poolings
                 nearest = f'{below} and {near}' if below >= self._fit(1) else f'{near}'
                 raise UserError(
                     f'U-Net cannot take a side of {side} pixels; the nearest that fit: {nearest}'

@@ -73,12 +73,24 @@ def test_names_and_shapes(norm, shapes):
 def test_the_paper_s_sizes():
     assert UNet(2).margin == 92
     assert UNet(2, padding='same').margin == 0
-    assert UNet(2).depth == 4
+    assert UNet(2).poolings == 4
     sizes = {188: 4, 204: 20, 252: 68, 508: 324, 572: 388, 636: 452, 700: 516}
     for side, output in sizes.items():
         assert UNet(2).input_size((output, 4)) == (side, 188)
     assert UNet(2).input_size((512, 512)) == (700, 700)  # an ISBI picture fits one tile
     assert _logits_shape(UNet(2, widths=(1,) * 5), (572, 188)) == (388, 4)
+
+
+def test_depth_takes_the_finest_widths():
+    shapes = lambda model: jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 140, 140, 1)), train=False)
+    )
+    shallow = UNet(2, widths=(1, 2, 3, 4, 5), depth=2)
+    assert shapes(shallow) == shapes(UNet(2, widths=(1, 2, 3)))
+    assert shallow.margin == UNet(2, widths=(1, 2, 3)).margin
+    for widths, depth in [((1, 2), 2), ((1, 2), -1), ((1,), 0)]:
+        with pytest.raises(UserError, match='widths; there are'):
+            shapes(UNet(2, widths=widths, depth=depth))
 
 
 def _walk(side, depth):
