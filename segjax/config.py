@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -154,6 +154,21 @@ class RunOptions:
         """(height, width) of --input, None when it was not given."""
         height, _, width = self.input.partition('x')
         return (int(height), int(width)) if width else None
+
+
+def join_names(words: Sequence[str], known: Callable[[str], bool]) -> list[str]:
+    """The names that were given with commas between them, where a comma may belong to a name.
+
+    Of the known names that begin at a word the longest is meant; a word that begins none stands
+    for itself.
+    """
+    names, first = [], 0
+    while first < len(words):
+        ends = range(len(words), first, -1)  # as in runs/NAME/stride=8,seed=1
+        end = next((end for end in ends if known(','.join(words[first:end]))), first + 1)
+        names.append(','.join(words[first:end]))
+        first = end
+    return names
 
 
 class Leaf(NamedTuple):

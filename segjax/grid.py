@@ -64,14 +64,15 @@ def _grid(experiment: Any, varied: list[list[Override]]) -> Pairs:
     ]
 
 
-def _chosen(pairs: Pairs, names: Sequence[str]) -> Pairs:
-    """The arms of these names, in this order; all of them without."""
+def _chosen(pairs: Pairs, words: Sequence[str]) -> Pairs:
+    """The arms that --arms names, in this order; all of them without."""
     known = dict(pairs)
+    names = dict.fromkeys(config.join_names(words, known.__contains__))
     for name in names:
         if name not in known:
             hint = commandline.suggest(name, known)
             raise UserError(f'--arms: there is no {name}.{hint} There are: {", ".join(known)}.')
-    return [(name, e) for wanted in names for name, e in pairs if name == wanted] or pairs
+    return [(name, known[name]) for name in names] or pairs
 
 
 def _check_arms(pairs: Pairs, plain: Pairs, fixed: Sequence[Override]) -> None:

@@ -93,6 +93,16 @@ def test_sweep_is_taken_as_it_is_or_with_seeds():
     assert seeded == ['fast,seed=1', 'plain,seed=1', 'fast,seed=2', 'plain,seed=2']
 
 
+def test_arms_are_named_once_and_by_names_with_commas():
+    assert runs('--arms=fast,fast', sweep=own_sweep) == ['fast,seed=0']
+    assert runs(
+        '--deep=true,false', '--lr=0.1,0.2', '--arms=deep=false,lr=0.2,deep=true,lr=0.1'
+    ) == [
+        'deep=false,lr=0.2,seed=0',
+        'deep=true,lr=0.1,seed=0',
+    ]
+
+
 def test_one_value_holds_for_all_arms_and_names_the_directory():
     arms, options = configure('--widths=2,4', '--seed=1', sweep=own_sweep)
     assert {arm.experiment.model.widths for arm in arms} == {(2, 4)}

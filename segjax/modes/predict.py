@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import jax
 
-from segjax.config import RunOptions
+from segjax.config import RunOptions, join_names
 from segjax.data.dataset import Roots
 from segjax.data.inputs import Input, find_inputs
 from segjax.gallery import Entry, Gallery
@@ -51,14 +51,8 @@ B = TypeVar('B')
 
 def _sources(text: str) -> list[str]:
     """What --weights names; a comma may part two names or belong to one."""
-    words, found = text.split(','), []
-    known = lambda name: name in KNOWN or Path(name).expanduser().exists()
-    while words:
-        names = [','.join(words[:end]) for end in range(len(words), 0, -1)]  # the longest first
-        name = next((n for n in names if known(n) or find_model_folder(n)), words[0])
-        found.append(name)
-        words = words[name.count(',') + 1 :]
-    return found
+    there = lambda name: name in KNOWN or Path(name).expanduser().exists()
+    return join_names(text.split(','), lambda name: there(name) or bool(find_model_folder(name)))
 
 
 def _of_weights(e: Experiment, options: RunOptions) -> Predictor:

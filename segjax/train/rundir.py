@@ -113,19 +113,14 @@ def find_runs(words: Sequence[str], holding: str = 'config.json') -> list[Path]:
             'Which runs? Name the directories of finished trainings: --runs=RUN1,RUN2, or with '
             '--mode=compare just RUN1 RUN2.'
         )
-    found, first = [], 0
-    while first < len(words):
-        ends = range(len(words), first, -1)  # the longest name first: runs/NAME/stride=8,seed=1
-        paths = {end: Path(','.join(words[first:end])).expanduser() for end in ends}
-        end = next((end for end, path in paths.items() if (path / holding).is_file()), None)
-        if end is None:
-            path = paths[first + 1]
+    folder = lambda name: Path(name).expanduser()
+    found = config.join_names(words, lambda name: (folder(name) / holding).is_file())
+    for path in map(folder, found):
+        if not (path / holding).is_file():
             begun = (path / 'config.json').is_file()
             what = 'is a run that is not finished' if begun else 'holds no run'
             raise UserError(f'--runs: {path} {what}: it has no {holding}.')
-        found.append(paths[end])
-        first = end
-    return found
+    return [folder(name) for name in found]
 
 
 def chosen_runs(options: RunOptions, holding: str = 'config.json') -> list[Path]:

@@ -272,3 +272,12 @@ def test_nvidia_hint(monkeypatch, card, platforms, hinted):
     monkeypatch.setattr(provenance, '_has_nvidia_card', lambda: card)
     monkeypatch.setenv('JAX_PLATFORMS', platforms)
     assert ('pip install' in provenance.nvidia_hint()) == hinted
+
+
+def test_a_comma_parts_two_runs_or_belongs_to_one(tmp_path):
+    for name in ('a,seed=1', 'b'):
+        start(RunOptions(exp='tiny', workdir=tmp_path / name))
+    words = (f'{tmp_path}/a', 'seed=1', f'{tmp_path}/b')
+    assert rundir.find_runs(words) == [tmp_path / 'a,seed=1', tmp_path / 'b']
+    with pytest.raises(UserError, match='--runs: .*/c holds no run: it has no config.json'):
+        rundir.find_runs((*words, f'{tmp_path}/c'))
