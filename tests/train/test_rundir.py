@@ -279,5 +279,5 @@ def test_a_comma_parts_two_runs_or_belongs_to_one(tmp_path):
         start(RunOptions(exp='tiny', workdir=tmp_path / name))
     words = (f'{tmp_path}/a', 'seed=1', f'{tmp_path}/b')
     assert rundir.find_runs(words) == [tmp_path / 'a,seed=1', tmp_path / 'b']
-    with pytest.raises(UserError, match='--runs: .*/c holds no run: it has no config.json'):
+    with pytest.raises(UserError, match=r'--runs: .*/c holds no run: it has no config\.json'):
         rundir.find_runs((*words, f'{tmp_path}/c'))
