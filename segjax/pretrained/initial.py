@@ -110,6 +110,12 @@ def _find(source: str) -> Path:
     return found
 
 
+def require_weights(source: str) -> None:
+    """Raises UserError where `source` is nothing that `load_weights` takes; reads no file."""
+    if source not in table.KNOWN:
+        _find(source)
+
+
 def _load_known(
     known: table.KnownWeights, expected: dict[str, Any], initial: Initial | None, say: Say
 ) -> dict[str, Any]:

@@ -106,6 +106,32 @@ def test_the_second_version_of_the_weights_makes_a_network_of_that_version(exper
     assert (made.model.version, made.model.norm_epsilon) == (2, 1e-5)
 
 
+@pytest.mark.parametrize(
+    ('weights', 'message'),
+    [
+        ('nope', '--weights=nope: neither known weights'),
+        ('deeplabv3_resnet50', 'finds no objects; known detectors are maskrcnn_resnet50_fpn, '),
+    ],
+)
+def test_weights_that_training_would_refuse_are_refused(experiments, capsys, weights, message):
+    folder = write_folder(experiments.parent / 'stones')
+    argv = ['--mode=new', '--like=maskrcnn_folder', f'--folder={folder}', f'--weights={weights}']
+    assert launch.main(argv, experiments=experiments) == 2
+    assert message in capsys.readouterr().err
+    assert not (experiments / 'stones.py').exists()
+
+
+def test_a_file_written_elsewhere_is_to_be_moved_first(experiments, capsys):
+    folder = write_folder(experiments.parent / 'stones')
+    argv = ['--mode=new', '--like=maskrcnn_folder', f'--folder={folder}', '--output=there']
+    assert launch.main(argv, experiments=experiments) == 0
+    said = capsys.readouterr().out
+    command = f'mv there/stones.py {experiments}/'
+    assert 0 < said.index(command) < said.index('python launch.py --exp=stones')
+    shutil.move('there/stones.py', experiments)
+    assert launch.load_experiment(experiments, 'stones').dataset.folder == str(folder)
+
+
 def test_its_losses_take_what_the_folder_gives(experiments, tmp_path):
     made = make(experiments, write_folder(experiments.parent / 'stones'))
     made = config.replace(made, {'model.num_classes': 3, 'train.transforms.0.high': 1.0})

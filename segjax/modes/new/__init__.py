@@ -25,6 +25,7 @@ from segjax.data.datasets.folder import Folder
 from segjax.files import write_whole
 from segjax.modes.new import detection, semantic
 from segjax.modes.new.plan import Plan
+from segjax.pretrained.initial import require_weights
 from segjax.train.experiment import Experiment
 from segjax.train.screen import Screen
 from segjax.train.source_code import experiment_source
@@ -33,10 +34,14 @@ from segjax.types import UserError
 FEW_PICTURES = 30  # of which a fifth says little
 
 
+def _experiments(options: RunOptions) -> Path:
+    """The folder in which --exp finds its experiments."""
+    return Path(str(sys.modules[f'experiments.{options.exp}'].__file__)).parent
+
+
 def _target(folder: Path, options: RunOptions) -> Path:
     """The file to write for the data in `folder`; UserError when the name is none or taken."""
-    beside = sys.modules[f'experiments.{options.exp}'].__file__
-    home = Path(options.output) if options.output else Path(str(beside)).parent
+    home = Path(options.output) if options.output else _experiments(options)
     name = options.name
     if not name:
         name = re.sub(r'\W+', '_', folder.name.lower()).strip('_')
@@ -51,10 +56,14 @@ def _command(name: str, words: str) -> str:
     return f'python launch.py --exp={name} {words}'.rstrip()
 
 
+def _begins(options: RunOptions) -> bool:
+    """Whether the training begins with weights."""
+    return options.weights not in ('', 'none')
+
+
 def _training(options: RunOptions) -> str:
     """The command that trains the experiment, from the weights that were named."""
-    begins = options.weights not in ('', 'none')
-    return _command(options.name, f'--weights={options.weights}' if begins else '')
+    return _command(options.name, f'--weights={options.weights}' if _begins(options) else '')
 
 
 def _facts(found: dict[str, str]) -> str:
@@ -111,6 +120,9 @@ def _say_next(screen: Screen, target: Path, options: RunOptions) -> None:
     check, train = _command(options.name, '--mode=check_data'), _training(options)
     width = max(len(check), len(train)) + 3
     lines = f'{check:<{width}}look at what it will see\n{train:<{width}}train'
+    home = _experiments(options)
+    if target.parent.resolve() != home.resolve():
+        lines = f'mv {target} {home}/   where --exp looks for it\n{lines}'
     screen.facts({'written to': str(target), 'next': lines})
 
 
@@ -118,12 +130,14 @@ def run(experiment: Experiment, options: RunOptions) -> int:
     """Look at the data, write the file, say what was chosen and what comes next; the exit code.
 
     Raises:
-      UserError: the folder cannot be used, or the file is there already.
+      UserError: the folder or --weights cannot be used, or the file is there already.
     """
     screen, roots = Screen(), Roots(options.raw_dir, options.data_dir)
     dataset: Any = experiment.dataset
     task = _task(dataset)
     dataset.require(roots)
+    if _begins(options):
+        require_weights(options.weights)
     folder = dataset.raw_folder(roots).resolve()
     target = _target(folder, options)
     screen.facts({'data': f'{folder}; reading every picture and mask'})

@@ -21,6 +21,7 @@ from segjax.data.detection import Size
 from segjax.data.survey import Objects, survey_appearance, survey_objects
 from segjax.data.transforms import ScaleJitter
 from segjax.known_networks import NETWORKS
+from segjax.models import MaskRCNN
 from segjax.modes.new.plan import (
     BATCHES,
     Choice,
@@ -188,6 +189,16 @@ def _feeding(experiment: Experiment, data: Data, begin: Begin) -> Iterator[Choic
     yield Choice('eval_every', steps // 4, 'four evaluations')
 
 
+def _check_network(weights: str) -> None:
+    """Raises UserError for weights that are known by name, of a network that finds no objects."""
+    if weights in NETWORKS and not isinstance(model := NETWORKS[weights].model, MaskRCNN):
+        known = [name for name, n in NETWORKS.items() if isinstance(n.model, MaskRCNN)]
+        raise UserError(
+            f'--weights={weights}: is a {type(model).__name__}, which finds no objects; known '
+            f'detectors are {", ".join(known)}.'
+        )
+
+
 def _published(like: Experiment, weights: str) -> Iterator[Choice]:
     """What the network of weights that are known by name has otherwise than that of --like."""
     if weights in NETWORKS:
@@ -284,8 +295,9 @@ def plan(experiment: Experiment, roots: Roots, options: RunOptions) -> Plan:
     """The experiment fitted to the folder of its data set.
 
     Raises:
-      UserError: the folder cannot be used.
+      UserError: the folder or --weights cannot be used.
     """
+    _check_network(options.weights)
     begin = FROM_SCRATCH if options.weights in ('', 'none') else FROM_WEIGHTS
     given: Any = experiment.dataset
     dataset: CocoFolder = dataclasses.replace(given, folder=str(given.raw_folder(roots).resolve()))
