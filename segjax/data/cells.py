@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 import zlib
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from segjax.data.dataset import Info, Roots
 from segjax.data.images import read_mask
 from segjax.data.pairs import Pair, PairedDataset, encode_png
 from segjax.data.weight_map import separation_weights
-from segjax.types import Instances, UserError
+from segjax.types import Instances, UserError, check_ranges
 
 BACKGROUND, INSIDE, BOUNDARY = 0, 1, 2
 _PALETTE = ((0, 0, 0), (69, 170, 75), (230, 57, 70))
@@ -69,16 +70,28 @@ class CellDataset(PairedDataset):
       target: the classes: 'semantic' for background and object, 'boundary' for background, the
         inside of an object and its outermost pixels.
       separation: w0 of the separation weights (weight_map.py), 10 in U-Net's paper; 0 for no
-        weights. They are computed once, when the records are written.
+        such weights. They are computed once, when the records are written.
       sigma: how far they reach, in pixels.
+      cell_weights: w_c of the background and of objects, to which the separation is added; another
+        sum than a criterion's class_weights, which multiply it. The paper gives no values.
     """
 
     target: Literal['semantic', 'boundary'] = 'semantic'
     separation: float = 0.0
     sigma: float = 5.0
+    cell_weights: tuple[float, float] = (1.0, 1.0)
 
     object_name = 'cell'  # what a class is called
     background_name = 'background'
+
+    def __post_init__(self):
+        super().__post_init__()
+        least_zero = (0, math.inf)
+        check_ranges(self, separation=least_zero, sigma=(0.1, math.inf), cell_weights=least_zero)
+
+    @property
+    def _is_weighted(self) -> bool:
+        return self.separation > 0 or self.cell_weights != (1, 1)
 
     @abc.abstractmethod
     def read_objects(self, pair: Pair, roots: Roots) -> np.ndarray:
@@ -106,22 +119,27 @@ class CellDataset(PairedDataset):
 
     @property
     def target_features(self) -> tuple[str, ...]:
-        return ('objects', 'group', *(('weight',) if self.separation else ()))
+        return ('objects', 'group', *(('weight',) if self._is_weighted else ()))
 
     def encode_target(
         self, pair: Pair, image: np.ndarray, roots: Roots
     ) -> tuple[np.ndarray, dict[str, bytes]]:
         objects = self.read_objects(pair, roots)
         features = {'objects': encode_png(objects), 'group': self.part(image).encode()}
-        if self.separation:
-            weight = separation_weights(objects, w0=self.separation, sigma=self.sigma)
+        if self._is_weighted:
+            weight = separation_weights(
+                objects,
+                w0=self.separation,
+                sigma=self.sigma,
+                class_weights=self.cell_weights,
+            )
             features['weight'] = zlib.compress(weight.astype('<f4').tobytes(), 1)
         return self._label(objects), features
 
     def decode_target(self, features: dict[str, bytes], name: str) -> dict[str, Any]:
         objects = read_mask(features['objects'], name=name)
         parts = {'label': self._label(objects), 'instances': make_instances(objects)}
-        if self.separation:
+        if self._is_weighted:
             weight = np.frombuffer(zlib.decompress(features['weight']), '<f4')
             parts['weight'] = weight.reshape(objects.shape).astype(np.float32)
         return parts

@@ -45,6 +45,19 @@ def test_the_separation_weights_reach_the_sample(roots):
     assert CellTracking().source('train', roots)[0].weight is None
 
 
+def test_weights_of_cells_and_background_reach_the_sample(roots):
+    def weight(**fields):
+        return CellTracking(cell_weights=(0.5, 2.0), **fields).source('train', roots)[0].weight
+
+    np.testing.assert_array_equal(weight(), np.where(CELLS > 0, 2, 0.5))
+    near = 0.5 + 10 * np.exp(-((1 + 1) ** 2) / 50)  # a sum: the separation is not multiplied
+    np.testing.assert_allclose(weight(separation=10.0)[0, 0], near, rtol=1e-6)
+    with pytest.raises(UserError, match=r'--cell_weights=1\.0,-1\.0: must be at least 0'):
+        CellTracking(cell_weights=(1.0, -1.0))
+    with pytest.raises(UserError, match=r'--sigma=0\.0'):
+        CellTracking(separation=10.0, sigma=0.0)
+
+
 def test_a_missing_frame_is_named(roots):
     (roots.raw_dir / 'cell_tracking' / 'PhC-C2DH-U373' / '01' / 't002.tif').unlink()
     with pytest.raises(UserError, match=r't002\.tif is missing'):
