@@ -342,11 +342,13 @@ def pack_instances(
 ) -> Instances:
     """Fixed shapes: the `number` largest objects, in their order, padded with invalid ones.
 
+    Crowds, which are not learned, have the places that other objects leave.
+
     Args:
       mask_size: side m of the masks, each cropped to its box; 0 for canvases of `size`.
     """
     areas = np.array([mask.sum() for mask in instances.masks], np.int64)
-    kept = np.sort(np.argsort(-areas, kind='stable')[:number])
+    kept = np.sort(np.lexsort((-areas, instances.crowd))[:number])  # the last key comes first
     shape = (mask_size, mask_size) if mask_size else size
     packed = Instances(
         boxes=np.zeros((number, 4), np.float32),

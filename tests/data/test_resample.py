@@ -167,3 +167,11 @@ def test_packing_keeps_the_largest():
     np.testing.assert_array_equal(packed.classes, [1])  # 6 pixels against 4
     np.testing.assert_array_equal(packed.masks, np.ones((1, 4, 4)))
     assert packed.boxes.dtype == np.float32 and packed.classes.dtype == np.int32
+
+
+def test_crowds_take_no_place_from_smaller_objects():
+    objects = two_objects()._replace(crowd=np.array([True, False]))
+    packed = resample.pack_instances(objects, number=1, mask_size=4, size=(6, 9))
+    assert (packed.classes.tolist(), packed.crowd.tolist(), int(packed.cut)) == ([2], [False], 1)
+    both = resample.pack_instances(objects, number=3, mask_size=4, size=(6, 9))
+    assert both.classes.tolist() == [1, 2, 0] and both.crowd.tolist() == [True, False, False]
