@@ -20,6 +20,8 @@ DRAWINGS = {
         down.convolution,
         down.stride,
         down.dilated,
+        down.grouped,
+        down.separable,
         down.pooling,
         down.pool_padding,
         up.unpooling,
@@ -31,6 +33,7 @@ DRAWINGS = {
         up.deconvolve,
         regions.roi_align,
         regions.nms,
+        regions.mask_target,
         counting.receptive_field,
         counting.cost,
         counting.label_map,
@@ -50,7 +53,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument('name', nargs='?', choices=DRAWINGS, metavar='NAME', help='default: all')
     parser.add_argument('--output', type=Path, default=FOLDER, help='folder of the pictures')
     options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f'--output={options.output}: {error.strerror}')
     for name in [options.name] if options.name else DRAWINGS:
         path = options.output / f'{name}.png'
         # Without the version of matplotlib: the same drawing is the same file.

@@ -37,10 +37,12 @@ def plane(x: jnp.ndarray) -> np.ndarray:
     return np.asarray(x)[0, :, :, 0]
 
 
-def first_of(shape: tuple[int, int], height: int, width: int, step: int = 1) -> np.ndarray:
-    """Blue where the first window lies: `height x width` squares, `step` apart."""
+def first_of(
+    shape: tuple[int, int], height: int, width: int, step: int = 1, tint: int = BLUE
+) -> np.ndarray:
+    """Tinted where the first window lies: `height x width` squares, `step` apart."""
     tints = np.full(shape, WHITE)
-    tints[: height * step : step, : width * step : step] = BLUE
+    tints[: height * step : step, : width * step : step] = tint
     return tints
 
 
@@ -87,6 +89,39 @@ def dilated() -> Figure:
         side = 2 * rate + 1
         grids.append(Grid(np.full((7, 7), np.nan), f'dilation={rate}: {side}x{side}', tints))
     return sheet(grids)
+
+
+def grouped() -> Figure:
+    """Which input channels (columns) each output channel (row) reads, with 1, 2 and 4 groups."""
+    grids = []
+    for groups, title in [(1, 'groups=1'), (2, 'groups=2'), (4, 'depthwise_conv')]:
+        one_each = jnp.eye(4)[:, None, None]  # four images of one pixel
+        y = ops.conv(one_each, jnp.ones((1, 1, 4 // groups, 4)), groups=groups)
+        reads = np.asarray(y)[:, 0, 0].T
+        grids.append(Grid(np.full((4, 4), np.nan), title, np.where(reads, BLUE, WHITE)))
+    return sheet(grids)
+
+
+def separable() -> Figure:
+    """Two channels, a kernel for each, then their difference: a 1x1 convolution."""
+    channels, kernels = np.stack([PIXELS, PIXELS[::-1]], -1), np.stack([EDGES, EDGES.T], -1)
+    x, depthwise = jnp.asarray(channels)[None], jnp.asarray(kernels)[:, :, None]
+    pointwise = jnp.asarray([1.0, -1.0]).reshape(1, 1, 2, 1)
+    between = np.asarray(ops.depthwise_conv(x, depthwise, padding='valid'))[0]
+    y = plane(ops.separable_conv(x, depthwise, pointwise, padding='valid'))
+    tints = (BLUE, ORANGE)
+    alone = [
+        [
+            Grid(channels[..., c], f'channel {c + 1}', first_of((4, 4), 3, 3, tint=tints[c])),
+            '*',
+            Grid(kernels[..., c], 'its kernel', tints[c]),
+            '=',
+            Grid(between[..., c], '', tints[c]),
+        ]
+        for c in (0, 1)
+    ]
+    mixed = [Grid(between[..., 0], '', BLUE), '-', Grid(between[..., 1], '', ORANGE), '=']
+    return sheet(*alone, [*mixed, Grid(y, '1x1: 1, -1', GREEN)])
 
 
 def pooling() -> Figure:

@@ -146,3 +146,31 @@ def nms() -> Figure:
             Boxes(f'nms, iou_threshold={THRESHOLD}', kept),
         ]
     )
+
+
+def mask_target() -> Figure:
+    """The mask of an object as a box that misses a part of it sees it, and pasted back."""
+    y, x = np.mgrid[:8, :11] + 0.5
+    mask = (y - 4) ** 2 + (x - 5) ** 2 < 3.2**2
+    left, top, right, bottom = corners = (3, 1, 10, 7)
+    box = jnp.asarray([corners], jnp.float32)
+    target = ops.mask_targets(
+        jnp.asarray(mask)[None], box, jnp.zeros(1, jnp.int32), output_size=4, aligned=True
+    )
+    pasted = np.asarray(ops.paste_masks(target, box, size=mask.shape, flavor='detectron2'))[0]
+    inside = np.zeros_like(mask)
+    inside[top:bottom, left:right] = True
+    bare = np.full(mask.shape, np.nan)
+
+    def tinted(object_: np.ndarray) -> np.ndarray:
+        return np.where(object_, BLUE, np.where(inside, GREY, WHITE))
+
+    return sheet(
+        [
+            Grid(bare, 'object, and a box (gray)', tinted(mask)),
+            '→',
+            Grid(np.asarray(target)[0].round(2), 'target 4x4: shares'),
+            '→',
+            Grid(bare, 'pasted: at least a half', tinted(pasted >= 0.5)),
+        ]
+    )
