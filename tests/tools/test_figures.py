@@ -57,6 +57,13 @@ def test_one_figure_is_written_where_it_is_asked_for(tmp_path, capsys):
     assert [path] == list(tmp_path.iterdir())
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='2'):
+        main(['receptive_field', f'--output={tmp_path}/file'])
+    assert f'--output={tmp_path}/file: File exists' in capsys.readouterr().err
+
+
 def test_a_name_that_is_none_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(['convolutions'])
