@@ -24,6 +24,19 @@ from segjax.types import UserError
 
 NEED_A_RUN = ('eval', 'predict', 'report', 'export')  # modes that are of no use without a run
 TAKE_RUNS = ('compare', 'report', 'export')  # --mode=compare RUN1 RUN2; they need no --exp
+OPTIONS_OF_MODES = {  # options that say nothing to any other mode
+    'arms': ('sweep',),
+    'from_runs': ('sweep',),
+    'runs': (*TAKE_RUNS, 'eval'),
+    'prune': ('eval', 'export'),
+    'layout': ('export',),
+    'sizes': ('export',),
+    'input': ('predict', 'summary', 'benchmark'),
+    'probabilities': ('predict',),
+    'like': ('new',),
+    'name': ('new',),
+    'compile': ('summary',),
+}
 
 
 class Argument(NamedTuple):
@@ -287,8 +300,10 @@ def _of_data(changes: Sequence[Override]) -> Sequence[Override]:
 
 
 def parse_options(arguments: Sequence[Argument]) -> tuple[RunOptions, list[Argument]]:
-    """The run options among the arguments, and the others. Raises UserError without --exp, where
-    the mode needs one."""
+    """The run options among the arguments, and the others.
+
+    Raises UserError without --exp, where the mode needs one, and for another mode's option.
+    """
     leaves = config.leaves(RunOptions())
     names = {name.replace('_', ''): name for name in leaves}  # --work-dir means --workdir
     values, others = {}, []
@@ -299,6 +314,10 @@ def parse_options(arguments: Sequence[Argument]) -> tuple[RunOptions, list[Argum
         else:
             others.append(argument)
     options = config.replace(RunOptions(), values)
+    for name in values:
+        if options.mode not in (modes := OPTIONS_OF_MODES.get(name, (options.mode,))):
+            belongs = ' and '.join(f'--mode={mode}' for mode in modes)
+            raise UserError(f'--{name} is for {belongs}; --mode={options.mode} takes no notice.')
     if options.mode == 'new' and not options.exp:
         options = dataclasses.replace(options, exp=options.like)
     if not options.exp and options.mode not in ('doctor', 'predict', *TAKE_RUNS):

@@ -2,12 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.linen as nn
 import pytest
 
-from segjax import commandline
+from segjax import commandline, config
 from segjax.config import RunOptions
 from segjax.train import rundir
 from segjax.types import UserError
@@ -186,6 +186,14 @@ def test_refusals_name_field_want_and_given(argv, parts):
 def test_an_experiment_must_be_named():
     with pytest.raises(UserError, match='Which experiment'):
         commandline.parse_options(commandline.split(['--mode=eval']))
+
+
+def test_an_option_of_another_mode_is_refused():
+    told = '--prune is for --mode=eval and --mode=export; --mode=summary takes no notice.'
+    assert refusal('--mode=summary', '--prune=9') == told
+    assert '--arms is for --mode=sweep' in refusal('--arms=foo')
+    assert commandline.OPTIONS_OF_MODES.keys() <= config.leaves(RunOptions()).keys()
+    assert set().union(*commandline.OPTIONS_OF_MODES.values()) <= set(get_args(config.Mode))
 
 
 def test_run_options_are_separated_from_fields(tmp_path):
