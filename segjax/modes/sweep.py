@@ -21,8 +21,6 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from segjax.ablation import plots, table
 from segjax.ablation.arm import Arm
 from segjax.ablation.estimate import seconds_per_mac, work
@@ -137,7 +135,7 @@ class _Sweep:
             if arm.name not in known:
                 self.screen.line(f'Timing {arm.name}.')
                 costs += self._costs(arm)
-        _write_rows(path, costs)
+                _write_rows(path, costs)
 
     def _costs(self, arm: Arm) -> list[Row]:
         job = self.job(arm)
@@ -157,35 +155,48 @@ class _Sweep:
                 f'{self.folder / "runs.jsonl"} has not all runs of this sweep, for one not '
                 f'{min(missing)}; leave out --from_runs.'
             )
+        costs = _read_rows(self.folder / 'costs.jsonl')
+        level = lambda row: (row['arm'], row['level'])
+        if untimed := set(map(level, rows)) - set(map(level, costs)):
+            raise UserError(
+                f'{self.folder / "costs.jsonl"} says nothing of {min(untimed)}; leave out '
+                '--from_runs.'
+            )
         control = self.arms[0].name, main_level(self.arms[0].experiment.model)
-        lines = table.summarise(rows, _read_rows(self.folder / 'costs.jsonl'), control)
+        lines = table.summarise(rows, costs, control)
         write_whole(self.folder / 'table.md', table.markdown(lines).encode())
         write_whole(self.folder / 'table.csv', table.csv_text(lines).encode())
         write_png(self.folder / 'iou_vs_macs.png', plots.over_macs(lines))
         write_png(self.folder / 'iou_vs_latency.png', plots.over_latency(lines))
         write_png(self.folder / 'seeds.png', plots.seeds(lines))
         if not isinstance(self.arms[0].experiment.task, Instance):
-            write_png(self.folder / 'side_by_side.png', self._side_by_side())
+            self._draw_side_by_side()
         self.screen.line()
         self.screen.table(*table.short(lines))
         self.screen.facts({'written to': f'{self.folder}/table.md'})
 
-    def _side_by_side(self) -> np.ndarray:
-        """Some images, and what the whole networks of the first seed made of them."""
+    def _draw_side_by_side(self) -> None:
+        """Some images, and what the whole networks of the first seed made of them; where the runs
+        themselves are not here, as when the rows alone were copied, it says so."""
         arms = self.first_seed
-        made = [load_samples(self.folder / arm.run / 'samples.npz') for arm in arms]
         described = self.folder / arms[0].run / 'model' / 'model.json'
-        model = json.loads(described.read_text('utf-8'))
+        try:
+            made = [load_samples(self.folder / arm.run / 'samples.npz') for arm in arms]
+            model = json.loads(described.read_text('utf-8'))
+        except FileNotFoundError as error:
+            self.screen.warn(f'side_by_side.png was not drawn: {error.filename} is not there.')
+            return
         images = [
             Compared(sample.image, sample.label, [own[i].prediction for own in made])
             for i, sample in enumerate(made[0])
         ]
-        return comparison(
+        picture = comparison(
             images,
             [arm.name for arm in arms],
             class_names=model['class_names'],
             palette=[tuple(color) for color in model['palette']],
         )
+        write_png(self.folder / 'side_by_side.png', picture)
 
 
 def run(arms: Sequence[Arm], options: RunOptions) -> int:

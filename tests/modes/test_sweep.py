@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from segjax.config import RunOptions
 from segjax.models import UNetPlusPlus
 from segjax.modes import sweep
 from segjax.tasks import Semantic
+from segjax.train.screen import Screen
 from segjax.types import UserError
 
 NET = UNetPlusPlus(num_classes=6, widths=(2, 2, 2), depth=2, dropout=0.0)
@@ -110,6 +112,36 @@ def test_runs_that_are_missing_are_named(arms, done, tmp_path):
         sweep.run([*arms, third], options(done.parent, from_runs=True))
     with pytest.raises(UserError, match=r'runs.jsonl cannot be read'):
         sweep.run(arms, options(tmp_path, from_runs=True))
+
+
+def test_rows_alone_give_the_table_and_say_which_picture_is_missing(arms, done, tmp_path, capsys):
+    copied = tmp_path / 'sweep'
+    copied.mkdir()
+    for name in ('runs.jsonl', 'costs.jsonl'):
+        (copied / name).write_bytes((done / name).read_bytes())
+    assert sweep.run(arms, options(tmp_path, from_runs=True)) == 0
+    assert (copied / 'table.md').read_bytes() == (done / 'table.md').read_bytes()
+    assert not (copied / 'side_by_side.png').exists()
+    assert 'side_by_side.png was not drawn' in capsys.readouterr().err
+    (copied / 'costs.jsonl').write_text(json.dumps(rows(done, 'costs.jsonl')[0]) + '\n')
+    with pytest.raises(UserError, match=r"costs.jsonl says nothing of \('deep', 'L1'\)"):
+        sweep.run(arms, options(tmp_path, from_runs=True))
+
+
+def test_what_was_timed_before_an_interruption_is_kept(arms, done, tmp_path, monkeypatch):
+    shutil.copytree(done, tmp_path / 'sweep')
+    (tmp_path / 'sweep' / 'costs.jsonl').unlink()
+    costs = rows(done, 'costs.jsonl')
+
+    def timed(self, arm):
+        if arm.name == 'deep':
+            raise KeyboardInterrupt
+        return [row for row in costs if row['arm'] == arm.name]
+
+    monkeypatch.setattr(sweep._Sweep, '_costs', timed)
+    with pytest.raises(KeyboardInterrupt):
+        sweep._Sweep(arms, options(tmp_path), Screen()).gather()
+    assert {row['arm'] for row in rows(tmp_path / 'sweep', 'costs.jsonl')} == {'alone'}
 
 
 def test_an_interrupted_run_ends_the_sweep_and_is_told_how_long_it_will_take(
