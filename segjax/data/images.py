@@ -1,13 +1,17 @@
 """Picture and mask files to arrays, by one set of rules; nothing else in segjax opens a picture.
 
+The pages of a TIFF that are slices of a volume have paths as if they lay in it, `stack.tif/07`.
+
 Pillow reads (it raises on a damaged file where OpenCV returns None, keeps the indices of a palette,
 and does not divide 16 bits by 256); OpenCV only works on arrays that are already decoded.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +26,8 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 _PAGED_FORMATS = ('TIFF', 'GIF')  # several pages are several pictures; an MPO's second is a preview
 _UINT16_MODES = ('I;16', 'I;16L', 'I;16B', 'I;16N')
 _RGB_MODES = ('RGB', 'RGBA', 'RGBX')
+_DESCRIPTION = 270  # the tag of a TIFF in which ImageJ says what its pages are
+_CHANNELS = re.compile(r'^channels=(?!1$)', re.MULTILINE)
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 File = str | os.PathLike | bytes  # where a picture comes from: a file, or the bytes of one
@@ -32,10 +38,16 @@ def _describe(source: File, name: str) -> str:
 
 
 def read_bytes(source: File, name: str = '') -> bytes:
-    """What is in a file. Raises UserError when it cannot be opened or is empty."""
+    """What is in a file, or the slice `stack.tif/07` as a file of its own.
+
+    Raises:
+      UserError: it cannot be opened, or is empty.
+    """
     name = _describe(source, name)
     if isinstance(source, bytes):
         data = source
+    elif (stack := stack_of(Path(source))) != Path(source):
+        data = read_page(stack, int(Path(source).name))
     else:
         try:
             data = Path(source).read_bytes()
@@ -56,8 +68,9 @@ def _check_extent(image: Image.Image, name: str) -> None:
     pages = getattr(image, 'n_frames', 1) if image.format in _PAGED_FORMATS else 1
     if pages > 1:
         raise UserError(
-            f'{name}: holds {pages} pictures; the networks here are two-dimensional and take '
-            f'no volumes; save each one as a file of its own.'
+            f'{name}: holds {pages} pictures, and the networks here are two-dimensional. The pages '
+            f'of a TIFF are read one by one in a --folder and by --mode=predict if they are slices '
+            f'of one size and type, no channels; save others as files of their own.'
         )
 
 
@@ -111,6 +124,40 @@ def read_page(path: Path, page: int) -> bytes:
             f'{path}, picture {page}: cannot be read ({error}); replace the file.'
         ) from None
     return file.getvalue()
+
+
+@functools.lru_cache(maxsize=2**16)  # a data set is listed several times
+def _count_slices(path: Path, modified: int) -> int:
+    """The pages of a TIFF, if they may be slices of one volume; 1 for anything else."""
+    del modified
+    try:
+        with Image.open(path, formats=['TIFF']) as image:
+            pages = getattr(image, 'n_frames', 1)
+            told = str(getattr(image, 'tag_v2', {}).get(_DESCRIPTION, ''))
+            kinds = set()
+            for page in range(pages if pages > 1 else 0):
+                image.seek(page)
+                kinds.add((image.size, image.mode))  # a pyramid or a preview has several
+    except Exception:  # whoever reads the file says what is wrong with it
+        return 1
+    return 1 if len(kinds) > 1 or _CHANNELS.search(told) else pages
+
+
+def list_slices(path: Path) -> list[Path]:
+    """The slices of a TIFF of several pages, `stack.tif/00`, `stack.tif/01`, ...; else the path.
+
+    Pages of several sizes or types, and the channels of an ImageJ hyperstack, are no slices: such a
+    file is refused when it is read.
+    """
+    if path.suffix.lower() not in ('.tif', '.tiff') or not path.is_file():
+        return [path]
+    pages = _count_slices(path, path.stat().st_mtime_ns)
+    return [path / f'{i:0{len(str(pages - 1))}}' for i in range(pages)] if pages > 1 else [path]
+
+
+def stack_of(path: Path) -> Path:
+    """The file that a slice lies in; any other path itself."""
+    return path.parent if path.name.isdecimal() and path.parent.is_file() else path
 
 
 def _uint16(image: Image.Image, name: str) -> np.ndarray:
@@ -184,7 +231,7 @@ def read_image(source: File, *, channels: int = 3, name: str = '') -> np.ndarray
         RGB, RGBA, palette, CMYK, YCbCr, LAB          uint8, 3 channels (16-bit RGB is cut to 8)
 
     Args:
-      source: a path, or the bytes of a file.
+      source: a path, also of a slice (list_slices), or the bytes of a file.
       channels: 1 or 3; gray is repeated, colour becomes luma (ITU-R 601).
       name: what messages call it; the path by default.
 

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from segjax.data.images import list_slices
 from segjax.types import UserError
 
 
 class Input(NamedTuple):
-    """A file that may be a picture."""
+    """A file that may be a picture, or a slice of a stack."""
 
-    path: Path
+    path: Path  # as read_image takes it
     file: str  # the path below the folder that was named
-    name: str  # of its results: the same without suffix
+    name: str  # of its results: the same without suffix; `stack/07` for stack.tif/07
 
 
 def _files(text: str) -> tuple[Path, list[Path]]:
@@ -33,14 +34,10 @@ def _files(text: str) -> tuple[Path, list[Path]]:
     return Path(*fixed[:wild]), [file for file in found if file.is_file()]
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Paths without suffix; with it where two would have the same name, then numbered."""
-    short = [path.with_suffix('').as_posix() for path in paths]
+def _names(files: Sequence[str], short: Sequence[str]) -> list[str]:
+    """The short names; where two would have the same the files', then numbered."""
     count = Counter(short)
-    names = [
-        stem if count[stem] == 1 else path.as_posix()
-        for stem, path in zip(short, paths, strict=True)
-    ]
+    names = [stem if count[stem] == 1 else file for stem, file in zip(short, files, strict=True)]
     taken: set[str] = set()
     for i, name in enumerate(names):
         number = 2
@@ -52,7 +49,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def find_inputs(text: str, *, output: Path) -> list[Input]:
-    """The files that --input means, in order of their paths.
+    """The files that --input means, in order of their paths; of a stack its slices.
 
     Args:
       text: a folder, with all that is below it; a file; or a pattern, `photos/**/*.jpg`.
@@ -66,6 +63,11 @@ def find_inputs(text: str, *, output: Path) -> list[Input]:
     kept = sorted(file for file in found if output not in file.resolve().parents)
     if not kept:
         raise UserError(f'--input={text}: no file. It takes a folder, a file or a pattern.')
-    relative = [file.relative_to(root) for file in kept]
-    files = [path.as_posix() for path in relative]
-    return [Input(*parts) for parts in zip(kept, files, _names(relative), strict=True)]
+    slices = [(file, path) for file in kept for path in list_slices(file)]
+    paths = [path for _, path in slices]
+    files = [path.relative_to(root).as_posix() for path in paths]
+    short = [
+        (file.relative_to(root).with_suffix('') / path.relative_to(file)).as_posix()
+        for file, path in slices
+    ]
+    return [Input(*parts) for parts in zip(paths, files, _names(files, short), strict=True)]

@@ -16,7 +16,7 @@ from PIL import Image
 from segjax.data import records
 from segjax.data.bad_samples import BadSamples
 from segjax.data.dataset import Dataset, Roots, Source, make_sample
-from segjax.data.images import read_bytes, read_image, read_mask
+from segjax.data.images import read_bytes, read_image, read_mask, stack_of
 from segjax.types import IGNORE_LABEL, Batch, UserError
 
 DOUBTFUL_VALUES = (
@@ -27,7 +27,7 @@ DOUBTFUL_VALUES = (
 
 
 class Pair(NamedTuple):
-    """A picture and its mask, as files; `name` is what messages call the two."""
+    """A picture and its mask, as files or slices; `name` is what messages call the two."""
 
     name: str
     image: Path
@@ -185,7 +185,7 @@ class PairedDataset(Dataset):
         files = self.side_files(roots)
         for split in self.splits(roots):
             for pair in self.pairs(split, roots):
-                files += [pair.image, pair.mask]
+                files += [stack_of(pair.image), stack_of(pair.mask)]
         return files
 
     def doubtful(self, values: dict[Path, set[int]]) -> list[Path]:

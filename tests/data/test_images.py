@@ -213,3 +213,46 @@ def test_a_page_of_a_stack_keeps_its_values(tmp_path, dtype):
         images.read_page(tmp_path / 'stack.tif', 3)
     with pytest.raises(UserError, match='two-dimensional'):
         images.read_image(tmp_path / 'stack.tif')
+
+
+def save_stack(path, pages, **options):
+    first, *others = (Image.fromarray(page) for page in pages)
+    first.save(path, save_all=True, append_images=others, **options)
+    return path
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+def test_slices_are_read_as_files_in_their_stack(tmp_path, dtype):
+    pages = (np.arange(11 * 4 * 5).reshape(11, 4, 5)).astype(dtype)
+    stack = save_stack(tmp_path / 'stack.tif', pages)
+    slices = images.list_slices(stack)
+    assert [path.name for path in slices] == [f'{i:02}' for i in range(11)]
+    for path, page in zip(slices, pages, strict=True):
+        np.testing.assert_array_equal(read_image(path, channels=1)[..., 0], page)
+        assert images.stack_of(path) == stack
+    with pytest.raises(UserError, match=r'stack\.tif, picture 11: cannot be read'):
+        read_image(stack / '11')
+    save_stack(stack, pages[:2])
+    assert [path.name for path in images.list_slices(stack)] == ['0', '1']
+
+
+def test_pages_that_are_no_slices_make_no_stack(tmp_path):
+    page = np.zeros((4, 6), np.uint8)
+    told = {270: 'ImageJ=1.53t\nimages=2\nchannels=2\n'}
+    refused = [
+        save_stack(tmp_path / 'pyramid.tif', [page, page[::2, ::2]]),
+        save_stack(tmp_path / 'types.tif', [page, page.astype(np.uint16)]),
+        save_stack(tmp_path / 'channels.tif', [page, page], tiffinfo=told),
+        save_stack(tmp_path / 'film.gif', [page, page + 9]),
+    ]
+    for path in refused:
+        assert images.list_slices(path) == [path]
+        with pytest.raises(UserError, match=f'{path.name}: holds 2 pictures.* no channels'):
+            read_image(path)
+    plain = save_stack(tmp_path / 'plain.tif', [page])
+    broken = tmp_path / 'broken.tif'
+    broken.write_bytes(b'II*')
+    assert images.list_slices(plain) == [plain] == [images.stack_of(plain)]
+    assert images.list_slices(broken) == [broken]
+    with_slices = {270: 'ImageJ=1.53t\nimages=2\nchannels=1\nslices=2\n'}
+    assert len(images.list_slices(save_stack(plain, [page, page], tiffinfo=with_slices))) == 2

@@ -1,8 +1,9 @@
 """What --input means, and that no result overwrites another."""
 
 import pytest
+from PIL import Image
 
-from segjax.data.inputs import find_inputs
+from segjax.data.inputs import Input, find_inputs
 from segjax.types import UserError
 
 
@@ -47,6 +48,23 @@ def test_a_file_and_a_pattern(folder):
     assert set(found.values()) == {'a', 'c', 'c.png', 'sub/a'}
     found = names(find_inputs(f'{folder}/s*/a.jpg', output=output))
     assert found == {f'{folder}/sub/a.jpg': 'sub/a'}
+
+
+def test_slices_have_names_of_their_own(tmp_path):
+    first, *others = [Image.new('L', (3, 2))] * 11
+    for name in ('in/em.tif', 'in/sub/em.tif', 'in/sub/em.tiff'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        first.save(tmp_path / name, save_all=True, append_images=others)
+    first.save(tmp_path / 'in' / 'em.png')
+    found = find_inputs(str(tmp_path / 'in'), output=tmp_path / 'out')
+    assert len(found) == 34 == len({item.name for item in found})
+    assert found[:2] == [
+        Input(tmp_path / 'in/em.png', 'em.png', 'em'),
+        Input(tmp_path / 'in/em.tif/00', 'em.tif/00', 'em/00'),
+    ]
+    assert [found[12].name, found[23].name] == ['sub/em.tif/00', 'sub/em.tiff/00']
+    (one, *_, last) = find_inputs(str(tmp_path / 'in' / 'em.tif'), output=tmp_path / 'out')
+    assert (one.name, last.file) == ('em/00', 'em.tif/10')
 
 
 @pytest.mark.parametrize('text', ['nowhere', 'nowhere/*.png', '{folder}/out', '{folder}/*.gif'])

@@ -145,6 +145,22 @@ def test_the_others_are_listed_with_the_reason(found, zoo, experiment, trained, 
     assert 'sheet.png' not in told.out
 
 
+def test_a_stack_is_predicted_slice_by_slice(experiment, trained, tmp_path):
+    folder, output = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    slices = [scene(i) for i in range(3)]
+    slices[0].save(folder / 'em.tif', save_all=True, append_images=slices[1:])
+    scene(0).save(folder / 'two.tif', save_all=True, append_images=[scene(0, (8, 8))])
+    assert predict.run(experiment, options(trained, folder, output)) == 3
+    said = json.loads((output / 'predictions.json').read_text())
+    assert [entry['file'] for entry in said['pictures']] == [f'em.tif/{i}' for i in range(3)]
+    assert 'holds 2 pictures' in said['unreadable'][str(folder / 'two.tif')]
+    network = segjax.load(trained)
+    for i, image in enumerate(slices):
+        expected = network.predict(np.asarray(image)).label
+        np.testing.assert_array_equal(np.asarray(read(output / f'labels/em/{i}.png')), expected)
+
+
 def test_the_page_shows_them_all_and_needs_nothing_else(found):
     page = (found / 'index.html').read_text()
     assert page.count('<figure') == len(GOOD)

@@ -6,11 +6,13 @@
 
 or one pair of folders a split: FOLDER/train/images FOLDER/train/masks FOLDER/val/images ..., or
 FOLDER/images/train FOLDER/masks/train .... Masks may also lie beside their pictures, as NAME_mask.
+A TIFF of several pages, with a mask of as many, is as many pictures: NAME/00, NAME/01, ....
 A last line `void r g b` of classes.txt gives colours to ignore in RGB masks.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import re
@@ -20,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segjax.data.dataset import Info, Roots, color_map
-from segjax.data.images import read_mask
+from segjax.data.images import count_pages, list_slices, read_mask, stack_of
 from segjax.data.lists import read_lines
 from segjax.data.pairs import Pair, PairedDataset, check_ids
 from segjax.types import IGNORE_LABEL, UserError
@@ -95,6 +97,23 @@ def _list_pictures(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _slices(pair: Pair) -> list[Pair]:
+    """The slices of a stack and of its mask; a pair of plain pictures as it is."""
+    images, masks = list_slices(pair.image), list_slices(pair.mask)
+    if len(images) != len(masks):
+        counts = [count_pages(path) for path in (pair.image, pair.mask)]  # names what is broken
+        raise UserError(
+            f'{pair.image} holds {counts[0]} pictures, its mask {pair.mask} {counts[1]}; slices '
+            f'need as many pages in both TIFFs, all of one size and type, and no channels.'
+        )
+    if len(images) == 1:
+        return [pair]
+    return [
+        Pair(f'{pair.name}/{image.name}', image, mask)
+        for image, mask in zip(images, masks, strict=True)
+    ]
+
+
 def _match(images: Path, masks: Path) -> list[Pair]:
     """Pairs sorted by name."""
     pictures = _list_pictures(images)
@@ -119,7 +138,7 @@ def _match(images: Path, masks: Path) -> list[Pair]:
             f'{", ".join(missing[:5])}{", ..." if len(missing) > 5 else ""}. Add the masks, or '
             f'take the pictures out.'
         )
-    return pairs
+    return [part for pair in pairs for part in _slices(pair)]
 
 
 def _hash_unit(text: str) -> float:
@@ -127,13 +146,23 @@ def _hash_unit(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], 'big') / 2**56
 
 
+def _whole_name(pair: Pair) -> str:
+    """The name of the stack that a slice is of; a plain picture's own."""
+    is_slice = stack_of(pair.image) != pair.image
+    return pair.name.rpartition('/')[0] if is_slice else pair.name
+
+
 def _read_names(path: Path, known: dict[str, Pair]) -> list[Pair]:
-    """The pairs that a split file names, with or without suffix."""
-    lines = read_lines(path)
-    names = [line if line in known else line.rsplit('.', 1)[0] for line in lines if line]
-    if unknown := [name for name in names if name not in known]:
+    """The pairs that a split file names, with or without suffix; a stack means its slices."""
+    stacks = collections.defaultdict(list)
+    for name, pair in known.items():
+        stacks[_whole_name(pair)].append(name)
+    lines = [line for line in read_lines(path) if line]
+    lines = [line if line in known else re.sub(r'\.[^./]*$', '', line) for line in lines]
+    if unknown := [line for line in lines if line not in known and line not in stacks]:
         raise UserError(f'{path}: names pictures that are not there: {", ".join(unknown[:5])}.')
-    return [known[name] for name in sorted(set(names))]
+    names = {name for line in lines for name in ([line] if line in known else stacks[line])}
+    return [known[name] for name in sorted(names)]
 
 
 def _split_by_hash(pairs: list[Pair], groups: list[str], val_share: float) -> dict[str, list[Pair]]:
@@ -236,9 +265,10 @@ class Folder(PairedDataset):
                 return paths
         return {}
 
-    def _group(self, name: str) -> str:
+    def _group(self, pair: Pair) -> str:
+        name = pair.name
         if not self.group:
-            return name
+            return _whole_name(pair)
         try:
             found = re.search(self.group, name)
         except re.error as error:
@@ -256,7 +286,7 @@ class Folder(PairedDataset):
         images, masks = self.folders
         pairs = _match(folder / images, folder / masks)
         if not (folder / 'splits').is_dir():
-            return _split_by_hash(pairs, [self._group(pair.name) for pair in pairs], self.val_share)
+            return _split_by_hash(pairs, [self._group(pair) for pair in pairs], self.val_share)
         known = {pair.name: pair for pair in pairs}
         files = {split: folder / 'splits' / f'{split}.txt' for split in _SPLITS}
         for split in ('train', 'val'):
@@ -284,7 +314,7 @@ class Folder(PairedDataset):
     ) -> tuple[np.ndarray, dict[str, bytes]]:
         label, features = super().encode_target(pair, image, roots)
         if self.group:
-            features['look'] = self._group(pair.name).encode()
+            features['look'] = self._group(pair).encode()
         return label, features
 
     def read_label(self, pair: Pair, roots: Roots) -> np.ndarray:

@@ -122,6 +122,66 @@ def test_masks_beside_their_pictures(folder, roots):
     assert sorted(split['train'] + split['val']) == ['a', 'b', 'c']
 
 
+def save_stack(path: Path, pages) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *others = (Image.fromarray(page) for page in pages)
+    first.save(path, save_all=True, append_images=others)
+
+
+@pytest.fixture
+def volumes(folder):
+    """Two stacks of 11 and 3 slices, whose pixels and masks tell them apart."""
+    for name, number in (('large', 11), ('small', 3)):
+        pages = np.arange(number, dtype=np.uint8)[:, None, None] + np.zeros((1, 4, 5), np.uint8)
+        save_stack(folder / 'images' / f'{name}.tif', pages)
+        save_stack(folder / 'masks' / f'{name}_mask.tif', pages % 2)
+    return folder
+
+
+def test_stacks_are_read_slice_by_slice(volumes, roots):
+    split = names(volumes, roots)
+    large, small = [f'large/{i:02}' for i in range(11)], [f'small/{i}' for i in range(3)]
+    assert sorted(split.values()) == [large, small]  # no stack is divided by hash
+    (volumes / 'splits').mkdir()
+    (volumes / 'splits' / 'train.txt').write_text('large.tif\n')
+    (volumes / 'splits' / 'val.txt').write_text('small/1\n')
+    assert names(volumes, roots) == {'train': large, 'val': ['small/1']}
+    dataset = Folder(folder=str(volumes), channels=1)
+    source = dataset.source('train', roots)
+    for i in range(11):
+        assert (source[i].image == i).all() and (source[i].label == i % 2).all()
+    assert source.name(7).endswith('large.tif/07')
+    assert check(dataset, roots).counts == {'train': 11, 'val': 1}
+
+
+def test_a_group_may_divide_a_stack(volumes, roots):
+    for small in volumes.glob('*/small*.tif'):
+        small.unlink()
+    with pytest.raises(UserError, match='11 pictures in 1 group cannot be split'):
+        names(volumes, roots)
+    blocks = sorted(names(volumes, roots, group=r'/(\d)').values())
+    assert blocks == [[f'large/0{i}' for i in range(10)], ['large/10']]
+
+
+def test_a_changed_stack_is_prepared_again(volumes, roots, capsys):
+    dataset = Folder(folder=str(volumes))
+    for _ in range(2):
+        dataset.source('train', roots)
+    assert capsys.readouterr().out.count('Preparing') == 1
+    save_stack(volumes / 'images' / 'large.tif', np.full((11, 4, 5), 9, np.uint8))
+    dataset.source('train', roots)
+    assert capsys.readouterr().out.count('Preparing') == 1
+
+
+def test_a_stack_and_its_mask_of_other_length_are_refused(volumes, roots):
+    save_stack(volumes / 'masks' / 'large_mask.tif', np.zeros((10, 4, 5), np.uint8))
+    with pytest.raises(UserError, match=r'large\.tif holds 11 pictures, its mask .* 10; slices'):
+        names(volumes, roots)
+    (volumes / 'masks' / 'large_mask.tif').write_bytes(b'II*')
+    with pytest.raises(UserError, match=r'large_mask\.tif: cannot be read'):
+        names(volumes, roots)
+
+
 def test_suffixes_may_differ_and_hidden_files_are_passed_over(folder, roots):
     fill(folder, 'ab')
     (folder / 'images' / 'a.png').rename(folder / 'images' / 'a.PNG')
