@@ -23,11 +23,9 @@ import jax
 from segjax.config import RunOptions, join_names
 from segjax.data.dataset import Roots
 from segjax.data.inputs import Input, find_inputs
-from segjax.evaluate.instance import describe_dropped
 from segjax.gallery import Entry, Gallery
 from segjax.gallery.folder import SHEET
 from segjax.loading import load
-from segjax.prediction import ObjectPrediction
 from segjax.predictor import Detector, Network, Predictor, abstract_variables, make_predictor
 from segjax.pretrained.initial import load_weights
 from segjax.pretrained.table import KNOWN
@@ -134,13 +132,11 @@ def _ahead(
 
 def _predict_all(
     predictor: Predictor, inputs: Sequence[Input], folder: Gallery, num_threads: int
-) -> tuple[list[Entry], dict[str, str], int]:
-    """Read, predict and write; the gallery's entries, the files that could not be read, and the
-    boxes that detections left out (`ObjectPrediction.dropped`)."""
+) -> tuple[list[Entry], dict[str, str]]:
+    """Read, predict and write; the gallery's entries, and the files that could not be read."""
     written: deque[Future[Entry]] = deque()
     entries: list[Entry] = []
     unreadable: dict[str, str] = {}
-    dropped = 0
     bar = Bar(len(inputs), 'pictures')
     keep = folder.keep != 'none'
     with ThreadPoolExecutor(num_threads) as readers, ThreadPoolExecutor(num_threads) as writers:
@@ -151,12 +147,11 @@ def _predict_all(
             except UserError as error:
                 unreadable[str(item.path)] = str(error).removeprefix(f'{item.path}: ')
             else:
-                dropped += found.dropped if isinstance(found, ObjectPrediction) else 0
                 written.append(writers.submit(folder.add, item.name, item.file, found))
             while len(written) > num_threads or (written and done == len(inputs)):
                 entries.append(written.popleft().result())
             bar.show(done)
-    return entries, unreadable, dropped
+    return entries, unreadable
 
 
 def _list_unreadable(screen: Screen, unreadable: dict[str, str], total: int) -> None:
@@ -190,9 +185,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     begin = time.perf_counter()
     try:
         with watch_compilations(screen.warn):
-            entries, unreadable, dropped = _predict_all(
-                predictor, inputs, folder, options.num_threads
-            )
+            entries, unreadable = _predict_all(predictor, inputs, folder, options.num_threads)
         facts = {'network': predictor.name, 'made': time.strftime('%Y-%m-%d %H:%M')}
         folder.close(entries, unreadable, facts)
     except OSError as error:
@@ -200,9 +193,6 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
             f'{output} cannot be written: {error.strerror or error}. Name another: --output=DIR.'
         ) from error
     _list_unreadable(screen, unreadable, len(inputs))
-    if dropped:
-        room = predictor.networks[0].model.detection_candidates
-        screen.facts({'left out': describe_dropped(dropped, room)})
     pages = [output / name for name in ('index.html', 'sheet.png') if (output / name).is_file()]
     screen.facts(
         {
