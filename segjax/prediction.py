@@ -72,9 +72,11 @@ class ObjectPrediction(Prediction):
 
     Attributes:
       found: all detections, best first; masks as COCO's run lengths.
+      dropped: boxes above the score threshold that did not enter the last suppression.
     """
 
     found: Found = dataclasses.field(repr=False)
+    dropped: int = 0
 
     @property
     def boxes(self) -> np.ndarray:

@@ -253,7 +253,8 @@ class Detector(Predictor):
         place = np.array(seen, np.int32)
         detections = self._detect(network, self.variables[0], network.feed(pixels), place)
         found = rescale(jax.tree.map(np.asarray, detections), seen, size)
-        return ObjectPrediction(pixels, paint(found, size), None, self.info, found)
+        dropped = 0 if detections.dropped is None else int(detections.dropped)
+        return ObjectPrediction(pixels, paint(found, size), None, self.info, found, dropped)
 
 
 def make_predictor(

@@ -106,6 +106,14 @@ def as_coco(found: Found, image_id: int) -> list[dict[str, Any]]:
     return objects
 
 
+def describe_dropped(number: int, candidates: int) -> str:
+    """What is said of boxes that had no place among the candidates of their pictures."""
+    return (
+        f'{number} boxes, the worst of their pictures, did not enter the last suppression, which '
+        f'takes --detection_candidates={candidates}'
+    )
+
+
 class InstanceEvaluator:
     """Gathers what is there and what was found; the order of the pictures does not matter.
 
@@ -122,6 +130,7 @@ class InstanceEvaluator:
         self.detections: dict[int, list[dict[str, Any]]] = {}
         self.losses: dict[int, dict[str, list[float]]] = {}  # name to sum and count
         self.dropped = 0  # boxes for which the last suppression had no room
+        self.cut = 0  # objects for which the batch, so the loss, had none
         self._scores: dict[str, CocoScores] = {}  # of all pictures so far
 
     def update(
@@ -133,6 +142,7 @@ class InstanceEvaluator:
         *,
         losses: dict[str, list[float]] | None = None,
         dropped: int = 0,
+        cut: int = 0,
     ) -> None:
         """Add a picture. Raises ValueError for one that came before."""
         if image_id in self.images:
@@ -143,21 +153,25 @@ class InstanceEvaluator:
         self.detections[image_id] = detections
         self.losses[image_id] = losses or {}
         self.dropped += dropped
+        self.cut += cut
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """All that was added, as `merge` of another evaluator takes it."""
-        parts = [self.images, self.annotations, self.detections, self.losses, self.dropped]
+        pictures = [self.images, self.annotations, self.detections, self.losses]
+        parts = [*pictures, self.dropped, self.cut]
         return {'json': np.frombuffer(json.dumps(parts).encode(), np.uint8)}
 
     def merge(self, arrays: dict[str, np.ndarray]) -> None:
         """Add what another evaluator gathered. Raises ValueError for a picture that both saw."""
-        images, annotations, detections, losses, dropped = json.loads(arrays['json'].tobytes())
+        *pictures, dropped, cut = json.loads(arrays['json'].tobytes())
+        images, annotations, detections, losses = pictures
         for name, image in images.items():
             size = image['height'], image['width']
             own = annotations[name], detections[name]
             self.update(int(name), size, *own, losses=losses[name])
         self.dropped += dropped
+        self.cut += cut
 
     def scores(self, kind: str, image_ids: Sequence[int] | None = None) -> CocoScores:
         """COCO's table of precisions, of some pictures or all; `kind` is 'mask' or 'box'."""
@@ -187,7 +201,8 @@ class InstanceEvaluator:
         for kind in self.kinds:
             for name, value in self.scores(kind).summary().items():
                 found[f'{kind}_{name}' if name in SHORT else f'{kind}/{name}'] = value
-        return {**found, 'dropped/candidates': float(self.dropped)}
+        found['dropped/candidates'], found['dropped/objects'] = float(self.dropped), float(self.cut)
+        return found
 
     def _loss_terms(self) -> dict[str, float]:
         names = next(iter(self.losses.values()), {})
@@ -261,7 +276,7 @@ class InstanceEvaluation:
             found, losses = jax.tree.map(np.asarray, (found, losses))
             for row in np.flatnonzero(batch.valid).tolist():
                 image_id, own = int(batch.image_id[row]), self._at_home(batch, found, row)
-                self._update(evaluator, image_id, own, found, losses, row)
+                self._update(evaluator, batch, own, found, losses, row)
                 if image_id in sample_ids:
                     samples.append(self._sample(image_id, own))
         if jax.process_count() > 1:
@@ -274,8 +289,9 @@ class InstanceEvaluation:
         return rescale(own, (h, w), self._source.size(int(batch.image_id[row])))
 
     def _update(
-        self, evaluator: InstanceEvaluator, image_id: int, own: Found, found: Any, losses, row: int
+        self, evaluator: InstanceEvaluator, batch: Batch, own: Found, found: Any, losses, row: int
     ) -> None:
+        image_id, known = int(batch.image_id[row]), batch.instances
         evaluator.update(
             image_id,
             self._source.size(image_id),
@@ -283,6 +299,7 @@ class InstanceEvaluation:
             as_coco(own, image_id),
             losses={n: [float(s[row]), float(c[row])] for n, (s, c) in losses.items()},
             dropped=int(found.dropped[row]),
+            cut=0 if known is None or known.cut is None else int(known.cut[row]),
         )
 
     def sample(self, evaluator: InstanceEvaluator, image_id: int) -> InstanceSample:

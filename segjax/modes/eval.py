@@ -58,6 +58,8 @@ def run(experiment: Experiment, options: RunOptions) -> int:
             found = job.evaluate(state, samples=6 if options.pictures else 0)
         report.class_table(screen, job, found, step=int(state.step))
         screen.evaluation(int(state.step), job.experiment.eval.split, found.metrics)
+        if said := report.no_room(job, found):
+            screen.line(f'  {said}')
         processes.on_first(lambda: _write(folder, job, found, state, origin, options))
         screen.facts({'written to': str(folder)})
     return 0

@@ -23,9 +23,11 @@ import jax
 from segjax.config import RunOptions, join_names
 from segjax.data.dataset import Roots
 from segjax.data.inputs import Input, find_inputs
+from segjax.evaluate.instance import describe_dropped
 from segjax.gallery import Entry, Gallery
 from segjax.gallery.folder import SHEET
 from segjax.loading import load
+from segjax.prediction import ObjectPrediction
 from segjax.predictor import Detector, Network, Predictor, abstract_variables, make_predictor
 from segjax.pretrained.initial import load_weights
 from segjax.pretrained.table import KNOWN
@@ -132,11 +134,13 @@ def _ahead(
 
 def _predict_all(
     predictor: Predictor, inputs: Sequence[Input], folder: Gallery, num_threads: int
-) -> tuple[list[Entry], dict[str, str]]:
-    """Read, predict and write; the gallery's entries, and the files that could not be read."""
+) -> tuple[list[Entry], dict[str, str], int]:
+    """Read, predict and write; the gallery's entries, the files that could not be read, and the
+    boxes that detections left out (`ObjectPrediction.dropped`)."""
     written: deque[Future[Entry]] = deque()
     entries: list[Entry] = []
     unreadable: dict[str, str] = {}
+    dropped = 0
     bar = Bar(len(inputs), 'pictures')
     keep = folder.keep != 'none'
     with ThreadPoolExecutor(num_threads) as readers, ThreadPoolExecutor(num_threads) as writers:
@@ -147,11 +151,12 @@ def _predict_all(
             except UserError as error:
                 unreadable[str(item.path)] = str(error).removeprefix(f'{item.path}: ')
             else:
+                dropped += found.dropped if isinstance(found, ObjectPrediction) else 0
                 written.append(writers.submit(folder.add, item.name, item.file, found))
             while len(written) > num_threads or (written and done == len(inputs)):
                 entries.append(written.popleft().result())
             bar.show(done)
-    return entries, unreadable
+    return entries, unreadable, dropped
 
 
 def _list_unreadable(screen: Screen, unreadable: dict[str, str], total: int) -> None:
@@ -160,6 +165,13 @@ def _list_unreadable(screen: Screen, unreadable: dict[str, str], total: int) -> 
     screen.warn(f'{len(unreadable)} of {total} files were not read; index.html names them all:')
     for path, reason in [*unreadable.items()][:NUM_LISTED]:
         screen.line(f'  {path}: {reason}')
+
+
+def _left_out(predictor: Predictor, dropped: int) -> dict[str, str]:
+    """The line about boxes that detections left out, if any."""
+    if not dropped:
+        return {}
+    return {'left out': describe_dropped(dropped, predictor.networks[0].model.detection_candidates)}
 
 
 def run(experiment: Experiment | None, options: RunOptions) -> int:
@@ -185,7 +197,9 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     begin = time.perf_counter()
     try:
         with watch_compilations(screen.warn):
-            entries, unreadable = _predict_all(predictor, inputs, folder, options.num_threads)
+            entries, unreadable, dropped = _predict_all(
+                predictor, inputs, folder, options.num_threads
+            )
         facts = {'network': predictor.name, 'made': time.strftime('%Y-%m-%d %H:%M')}
         folder.close(entries, unreadable, facts)
     except OSError as error:
@@ -197,6 +211,7 @@ def run(experiment: Experiment | None, options: RunOptions) -> int:
     screen.facts(
         {
             'predicted': f'{len(entries)} pictures in {duration(time.perf_counter() - begin)}',
+            **_left_out(predictor, dropped),
             'look at': f'{" or ".join(map(str, pages))} (in a browser)',
             'labels': f'{output / "labels"}/',
         }

@@ -11,6 +11,7 @@ from segjax import visualize_instances
 from segjax.data.detection import DetectionEval
 from segjax.evaluate import Evaluation
 from segjax.evaluate.detection_steps import detection_steps
+from segjax.evaluate.instance import describe_dropped
 from segjax.train import plots
 from segjax.train.job import Job
 from segjax.train.screen import Screen, share
@@ -34,7 +35,21 @@ def protocol(job: Job, found: Evaluation) -> dict[str, object]:
         'input_short_side': how.short,
         'input_long_side': how.long,
         'dropped_candidates': found.evaluator.dropped,
+        'dropped_objects': found.evaluator.cut,
     }
+
+
+def no_room(job: Job, found: Evaluation) -> str:
+    """What fixed sizes had no room for, in a line; '' where everything had its place."""
+    e, evaluator, said = job.experiment, found.evaluator, []
+    if evaluator.dropped:
+        said.append(describe_dropped(evaluator.dropped, e.model.detection_candidates))
+    if evaluator.cut:
+        said.append(
+            f'the loss, not the scores, leaves out {evaluator.cut} objects, as a picture has '
+            f'places for --eval.instances={e.eval.instances}'
+        )
+    return '; '.join(said)
 
 
 def class_scores(job: Job, found: Evaluation) -> dict[str, list[tuple[float, float]]]:

@@ -83,7 +83,7 @@ def fit(
     state = parallel.place_state(state)
     check = lambda: (watch.beat(), stop.check())
     dispatched = evaluation = None
-    trained_s = 0.0
+    trained_s, objects_cut = 0.0, 0
     for step in range(first, e.num_steps + 1):
         last = step == e.num_steps
         watch.beat()
@@ -108,6 +108,7 @@ def fit(
         begin = time.perf_counter()
         with pace.waiting():
             batch = next(batches)
+        objects_cut += _objects_cut(batch)
         state, scalars = train_step(state, parallel.place_batch(batch))
         look(dispatched)
         dispatched = _Dispatched(step + 1, batch, parallel.first(scalars))
@@ -116,7 +117,8 @@ def fit(
             pace.start(step + 1)
         elif (step + 1) % options.log_every == 0 or step + 1 == e.num_steps:
             if found := look(dispatched):
-                _log(job, reporter, dispatched, found, pace)
+                _log(job, reporter, dispatched, found, pace, objects_cut)
+                objects_cut = 0
             dispatched = None
         trained_s += (time.perf_counter() - begin) * (step > first)
     assert evaluation is not None
@@ -162,9 +164,21 @@ def _suspects(job: Job, batch: Batch) -> list[str]:
     return [job.train_source.name(int(i)) for i in ids]
 
 
+def _objects_cut(batch: Batch) -> int:
+    """Objects for which a batch had no places."""
+    known = batch.instances
+    return 0 if known is None or known.cut is None else int(np.sum(known.cut))
+
+
 def _log(
-    job: Job, reporter: Reporter, done: _Dispatched, scalars: Mapping[str, float], pace: Pace
+    job: Job,
+    reporter: Reporter,
+    done: _Dispatched,
+    scalars: Mapping[str, float],
+    pace: Pace,
+    objects_cut: int,
 ) -> None:
+    """Write a step's numbers; `objects_cut` are those since the last record."""
     e, step, batch = job.experiment, done.step, done.batch
     speed = pace.report(step, e.train.batch_size)
     reporter.screen.step(
@@ -173,8 +187,8 @@ def _log(
     values = {**scalars, 'images_per_s': speed.images_per_s, 'wait': speed.wait}
     if job.train_source.bad.may_be_replaced:
         values['bad_samples'] = len(job.train_source.bad)
-    if (known := batch.instances) is not None and known.cut is not None:
-        values['objects_cut'] = int(np.sum(known.cut))
+    if batch.instances is not None:
+        values['objects_cut'] = objects_cut
     reporter.writers.scalars(step, 'train', {'epoch': step / job.steps_per_epoch, **values})
 
 
@@ -192,6 +206,8 @@ def _evaluate(
     found = job.evaluate(job.parallel.gather_state(state), samples=6, check=check)
     best = checkpoints.mark_best(step, found.metrics[name], name)
     reporter.screen.evaluation(step, e.eval.split, found.metrics, best=best)
+    if said := report.no_room(job, found):
+        reporter.screen.line(f'  {said}')
     per_class = report.per_class(job, found)
     values = {'epoch': step / job.steps_per_epoch, **found.metrics, **per_class}
     reporter.writers.scalars(step, e.eval.split, values)

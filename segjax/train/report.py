@@ -41,6 +41,11 @@ def class_table(screen: Screen, job: Job, found: Evaluation, *, step: int) -> No
     _of(job).class_table(screen, job, found, step=step)
 
 
+def no_room(job: Job, found: Evaluation) -> str:
+    """What a detector's fixed sizes had no room for, in a line; '' for nothing."""
+    return instance_report.no_room(job, found) if finds_objects(job) else ''
+
+
 def per_class(job: Job, found: Evaluation) -> dict[str, float]:
     """The numbers of single classes, as they stand in metrics.jsonl."""
     return _of(job).per_class(job, found)

@@ -109,6 +109,14 @@ def test_a_detector_without_masks_is_scored_by_its_boxes():
     assert found.metrics['box_ap'] == pytest.approx(1) and 'mask_ap' not in found.metrics
 
 
+def test_objects_without_a_place_in_the_batch_are_counted_and_scored_all_the_same():
+    source = Pictures([(20, 30)] * 2, objects=5)
+    batches = DetectionEval(instances=2, mask_size=4).batches(source, rows=1)
+    found = evaluation(source, devices=jax.local_devices()[:1])({}, batches)
+    assert found.metrics['dropped/objects'] == 6
+    assert [len(known) for known in found.evaluator.annotations.values()] == [5, 5]
+
+
 def test_pictures_without_anything():
     evaluator = InstanceEvaluator(2, ('box',), (10,))
     evaluator.update(0, (8, 8), [], [])
@@ -133,9 +141,10 @@ def test_parts_of_several_processes_are_one():
     for i in range(4):
         own = (8, 8), [known], [guess | {'image_id': i}] * (i % 2)
         losses = {'box': [float(i), 1.0]}
-        whole.update(i, *own, losses=losses, dropped=1)
-        parts[i % 2].update(i, *own, losses=losses, dropped=1)
+        whole.update(i, *own, losses=losses, dropped=1, cut=i)
+        parts[i % 2].update(i, *own, losses=losses, dropped=1, cut=i)
     parts[0].merge(parts[1].arrays)
+    assert (whole.dropped, whole.cut) == (4, 6)
     np.testing.assert_equal(parts[0].compute(), whole.compute())  # NaN equals NaN
     with pytest.raises(ValueError, match='came twice'):
         parts[0].merge(parts[1].arrays)

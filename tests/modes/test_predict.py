@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from experiments import fcn8s_shapes
 from segjax import config
 from segjax.config import RunOptions
 from segjax.data.dataset import Roots
+from segjax.data.detection import DetectionEval
 from segjax.evaluate.instance import Found, encode_masks
 from segjax.gallery import Gallery
 from segjax.known_networks import NETWORKS
@@ -26,10 +28,12 @@ from segjax.modes import predict
 from segjax.prediction import ObjectPrediction, paint
 from segjax.pretrained import export_arrays
 from segjax.pretrained.safetensors_io import save_variables
+from segjax.tasks import Instance
 from segjax.train.checkpoint import Checkpointer
 from segjax.train.state import init_state
 from segjax.types import UserError
 from tests.model_folders import INFO, SAME, draw, write_run
+from tests.test_predictor import Square
 
 
 @pytest.fixture(scope='module')
@@ -236,6 +240,24 @@ def test_objects_are_written_as_coco_has_them(tmp_path):
     assert page.count('<button') == 1 and 'wall 1</button>' in page
     said = json.loads((tmp_path / 'predictions.json').read_text())['pictures']
     assert [picture['objects'] for picture in said] == [{}, {'wall': 2}]
+
+
+class Full(Square):
+    """Its last suppression has no room for two boxes of each picture."""
+
+    detection_candidates: int = 7
+
+    def __call__(self, image, *, train, sizes=None):
+        found = super().__call__(image, train=train, sizes=sizes)
+        return found._replace(dropped=jnp.full(len(image), 2))
+
+
+def test_boxes_that_detections_leave_out_are_told(zoo, tmp_path, capsys):
+    run = write_run(tmp_path / 'run', Full(), task=Instance(), pipeline=DetectionEval())
+    given = options(run, zoo / 'pl*', tmp_path / 'found')
+    assert predict.run(None, dataclasses.replace(given, exp='', weights=str(run))) == 0
+    said = capsys.readouterr().out
+    assert 'left out   4 boxes' in said and '--detection_candidates=7\n' in said
 
 
 def test_a_checkpoint_of_an_unfinished_run(experiment, tmp_path, zoo):

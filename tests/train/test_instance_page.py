@@ -135,6 +135,18 @@ def test_the_page_tells_metrics_classes_and_pictures(job, evaluated):
         assert 'data:image/png;base64' in parts[name]
 
 
+def test_what_had_no_room_is_told_in_a_line():
+    model, source = SimpleNamespace(detection_candidates=7), Pictures([(32, 32)], objects=5)
+    full = make_job(source)
+    full.experiment.model = model
+    found = full.evaluate(STATE)
+    said = report.no_room(full, found)
+    assert said.startswith('2 boxes, the worst') and '--detection_candidates=7; ' in said
+    assert 'leaves out 3 objects' in said and said.endswith('--eval.instances=2')
+    found.evaluator.dropped = found.evaluator.cut = 0
+    assert report.no_room(full, found) == ''
+
+
 def test_detectors_are_compared_by_the_precision_of_what_they_find(job, evaluated):
     boxes_alone = make_job(job.eval_source, with_mask=False)
     masks, boxes = (j.evaluate(STATE, samples=2) for j in (job, boxes_alone))

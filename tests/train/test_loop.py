@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from segjax import config
 from segjax.config import RunOptions
+from segjax.data.dataset import Roots
 from segjax.data.datasets.shapes import Shapes, ShapesSource
 from segjax.data.pipeline import EvalPipeline
 from segjax.modes import train
@@ -18,8 +20,9 @@ from tests.train.test_step import small
 
 
 def tiny(**changes):
-    """Six steps of eight pictures, two evaluations."""
-    return dataclasses.replace(small(), num_steps=6, eval_every=3, **changes)
+    """Six steps of eight pictures with places for one object each, two evaluations."""
+    e = config.replace(small(), {'train.instances': 1})
+    return dataclasses.replace(e, num_steps=6, eval_every=3, **changes)
 
 
 def options(workdir, **changes) -> RunOptions:
@@ -62,6 +65,16 @@ def test_model_folder_describes_the_model_in_full(done):
     assert described['model']['widths'] == [4, 4, 8, 8, 8]
     assert len(described['class_names']) == len(described['palette']) == 6
     assert described['preprocessing']['normalize'] == 'unit'
+
+
+def test_objects_without_a_place_are_summed_up_to_each_record(done):
+    """The first record is of two batches."""
+    e = tiny()
+    batches = e.train.batches(e.dataset.source('train', Roots(done, done)), seed=e.seed)
+    cut = [int(batch.instances.cut.sum()) for batch in itertools.islice(batches, 6)]
+    lines = [json.loads(line) for line in (done / 'metrics.jsonl').read_text().splitlines()]
+    found = [line['objects_cut'] for line in lines if line['split'] == 'train']
+    assert found == [cut[0] + cut[1], *cut[2:]] and min(cut) > 0
 
 
 def test_a_finished_run_is_left_alone(done, capsys):
