@@ -68,8 +68,9 @@ def experiment() -> Experiment:
     )
 
 
-def sweep(e: Experiment) -> Iterator[tuple[str, Experiment]]:
+def sweep(e: Experiment | None = None) -> Iterator[tuple[str, Experiment]]:
     """One part changed in each arm; `deeplabv3plus` is the control."""
+    e = e or experiment()
     changes = {
         'deeplabv3plus': {},
         'no_decoder': {'decoder': False},

@@ -61,12 +61,13 @@ def experiment() -> Experiment:
     )
 
 
-def sweep(e: Experiment) -> Iterator[tuple[str, Experiment]]:
+def sweep(e: Experiment | None = None) -> Iterator[tuple[str, Experiment]]:
     """The paper's tables 2b to 2e and 3 in miniature; the first arm is the control.
 
     Table 2b: softmax, agnostic; 2c: pool, warp; 2d: stride32, stride32_pool; 2e: mlp; 3: boxes,
     whose mask AP is 0, as it finds no masks: compare its box AP.
     """
+    e = e or experiment()
     stride32 = {'trunk': 'c5', 'anchor_sizes': (12, 24, 48, 80, 128)}
     arms = {
         'control': {},

@@ -9,6 +9,7 @@ experiment in the place of its own sweep(). Whole numbers may be given as `--see
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from segjax.types import UserError
 
 REPEATED = (('seed',), ('fold',))
 Pairs = Sequence[tuple[str, Any]]  # names and experiments
-Sweep = Callable[[Any], Iterable[tuple[str, Any]]]  # from an experiment to its arms
+Sweep = Callable[..., Iterable[tuple[str, Any]]]  # the arms of an experiment, or of its own
 
 
 def _split(text: str) -> list[str]:
@@ -73,6 +74,14 @@ def _chosen(pairs: Pairs, words: Sequence[str]) -> Pairs:
             hint = commandline.suggest(name, known)
             raise UserError(f'--arms: there is no {name}.{hint} There are: {", ".join(known)}.')
     return [(name, known[name]) for name in names] or pairs
+
+
+def _own_arms(sweep: Sweep, base: Any, fixed: Sequence[Override]) -> Pairs:
+    """The arms of `base`, which has the values of `fixed`; a sweep that takes no experiment has
+    them put into each of its arms."""
+    if inspect.signature(sweep).parameters:
+        return list(sweep(base))
+    return [(name, commandline.apply(arm, fixed)) for name, arm in sweep()]
 
 
 def _check_arms(pairs: Pairs, plain: Pairs, fixed: Sequence[Override]) -> None:
@@ -140,8 +149,8 @@ def _arms(
     fixed = [c[0] for c in choices if len(c) == 1 and not _repeats(c)]
     base = commandline.apply(experiment, fixed)
     if sweep and not varied:
-        pairs = _chosen(list(sweep(base)), options.arms)
-        _check_arms(pairs, list(sweep(experiment)), fixed)
+        pairs = _chosen(_own_arms(sweep, base, fixed), options.arms)
+        _check_arms(pairs, _own_arms(sweep, experiment, ()), fixed)
     elif varied or seeds or any(change.paths == ('folds',) for change in fixed):
         pairs = _grid(base, varied) if varied else [(options.exp, base)]
         pairs = _chosen(pairs, options.arms)

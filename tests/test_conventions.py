@@ -42,7 +42,7 @@ ROOMS['loading'] = ROOMS['predictor'] | {'predictor', 'pretrained', 'train', 'kn
 ROOMS['export'] = {'types', 'ops', 'models', 'tasks', 'data', 'files', 'pretrained', 'predictor'}
 ROOMS['gallery'] = {'types', 'files', 'visualize', 'data', 'prediction'}
 ROOMS['modes'] = ROOMS['ablation'] | {
-    *('ablation', 'export', 'predictor', 'loading', 'gallery', 'known_networks'),
+    *('ablation', 'export', 'predictor', 'prediction', 'loading', 'gallery', 'known_networks'),
 }
 ROOMS['commandline'] = ROOMS['modes'] | {'modes'}
 ROOMS['grid'] = ROOMS['commandline'] | {'commandline'}

@@ -136,7 +136,7 @@ def arms_of(name, *argv):
 def test_sweeps_of_the_experiments(name):
     experiment = load_experiment(ROOT / 'experiments', name)
     arms = arms_of(name)  # refuses two that are the same
-    assert len(arms) == len(list(sys.modules[f'experiments.{name}'].sweep(experiment))) > 1
+    assert len(arms) == len(list(sys.modules[f'experiments.{name}'].sweep())) > 1
     same = ('dataset', 'train', 'eval', 'num_steps', 'seed')  # what every comparison rests on
     assert all(getattr(arm, of) == getattr(experiment, of) for arm in arms.values() for of in same)
 
@@ -160,6 +160,13 @@ def test_a_value_that_an_arm_does_not_take_is_refused():
     for given in ('--supervision=halving', '--deep_supervision=false'):
         with pytest.raises(UserError, match='arm unetpp_ds_mean has a value of its own'):
             arms_of('unetpp_nuclei', given)
+
+
+def test_a_sweep_without_an_argument_has_the_values_in_all_its_arms():
+    arms, _ = configure('--lr=0.5', '--arms=plain,deep', sweep=lambda: own_sweep(BASE))
+    assert [arm.experiment.lr for arm in arms] == [0.5, 0.5]
+    assert not arms[0].experiment.model.deep
+    assert 'arms deep and fast are the same' in refusal('--lr=1', sweep=lambda: own_sweep(BASE))
 
 
 def test_arms_that_become_the_same_are_refused():
