@@ -33,8 +33,8 @@ def mask_targets(
     grid, (height, width) = Grid(output_size, 0, aligned), masks.shape[1:]
     x1, y1, x2, y2 = boxes.astype(jnp.float32).T
     scale = jnp.ones(len(boxes), jnp.float32)
-    wy = dense_weights(span(y1, y2, scale, grid), grid, height)
-    wx = dense_weights(span(x1, x2, scale, grid), grid, width)
+    wy = dense_weights(span(y1, y2, scale, grid), grid, height, height)
+    wx = dense_weights(span(x1, x2, scale, grid), grid, width, width)
 
     def read(box: tuple[Array, Array, Array]) -> Array:
         rows, columns, i = box

@@ -27,6 +27,7 @@ def roi_align(
     spatial_scale: float,
     sampling_ratio: int = 2,
     aligned: bool = False,
+    area: Int[Array, '2'] | None = None,
     form: Form = 'auto',
 ) -> Float[Array, 'n p p c']:
     """Each box is cut into `p p` bins; a bin is the mean of what is interpolated at its samples.
@@ -41,6 +42,8 @@ def roi_align(
       sampling_ratio: samples a bin and axis; 0 for `ceil(bin)`, as many as it has cells.
       aligned: True puts the centre of cell i at i + 1/2, where it belongs (detectron2). False puts
         it at i and makes boxes at least one cell wide (torchvision, and all before).
+      area: the first so many rows and columns are the image's, and its border counts as that of the
+        map: what fills a canvas further on is never read. Default: all of them.
       form: 'gather' reads the neighbours of each sample, 'matmul' multiplies with interpolation
         matrices. Equal but for rounding; 'auto' takes what suits the device, and a gradient that is
         the same bits every time. Samples without a fixed number are always 'matmul'.
@@ -53,6 +56,7 @@ def roi_align(
         spatial_scales=(spatial_scale,),
         sampling_ratio=sampling_ratio,
         aligned=aligned,
+        areas=None if area is None else area[None],
         form=form,
     )
 
@@ -66,6 +70,7 @@ def pyramid_roi_align(
     spatial_scales: Sequence[float],
     sampling_ratio: int = 2,
     aligned: bool = False,
+    areas: Int[Array, 'l 2'] | None = None,
     form: Form = 'auto',
 ) -> Float[Array, 'n p p c']:
     """`roi_align` where box i reads `features[levels[i]]`.
@@ -73,26 +78,29 @@ def pyramid_roi_align(
     Args:
       levels: indices of `features`, as from `pyramid_level`.
       spatial_scales: of each map.
+      areas: of each map, see `area` there.
     """
     maps = Maps(tuple((x.shape[0], x.shape[1]) for x in features), tuple(spatial_scales))
     grid = Grid(output_size, sampling_ratio, aligned)
+    areas = jnp.asarray(maps.sizes, jnp.int32) if areas is None else areas
     form = form if sampling_ratio else 'matmul'
     boxes, dtype = lax.stop_gradient(boxes.astype(jnp.float32)), features[0].dtype
-    return _align(tuple(features), boxes, levels, maps, grid, form, dtype)
+    return _align(tuple(features), boxes, levels, areas, maps, grid, form, dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
 def _align(
     features: tuple[Array, ...],
     boxes: Array,
     levels: Array,
+    areas: Array,
     maps: Maps,
     grid: Grid,
     form: Form,
     dtype: DTypeLike,
 ) -> Array:
     read, product = (partial(f, maps=maps, grid=grid) for f in (gather, multiply))
-    arguments = features, boxes, levels
+    arguments = features, boxes, levels, areas
     if form == 'auto':
         # A TPU is poor at reading here and there; elsewhere that costs less than the products.
         out = lax.platform_dependent(*arguments, tpu=product, default=read)
@@ -101,19 +109,26 @@ def _align(
     return out.astype(dtype)
 
 
-def _forward(features: tuple[Array, ...], boxes: Array, levels: Array, *settings: Any) -> Any:
-    return _align(features, boxes, levels, *settings), (boxes, levels)
+def _forward(
+    features: tuple[Array, ...], boxes: Array, levels: Array, areas: Array, *settings: Any
+) -> Any:
+    return _align(features, boxes, levels, areas, *settings), (boxes, levels, areas)
 
 
 def _backward(
-    maps: Maps, grid: Grid, form: Form, dtype: DTypeLike, boxes: tuple[Array, Array], g: Array
-) -> tuple[Any, None, None]:
+    maps: Maps,
+    grid: Grid,
+    form: Form,
+    dtype: DTypeLike,
+    where: tuple[Array, Array, Array],
+    g: Array,
+) -> tuple[Any, None, None, None]:
     add, product = (partial(f, maps=maps, grid=grid) for f in (scatter, multiply_transposed))
     if form == 'auto':  # a GPU adds scattered numbers in any order
-        found = lax.platform_dependent(g, *boxes, cpu=add, default=product)
+        found = lax.platform_dependent(g, *where, cpu=add, default=product)
     else:
-        found = (add if form == 'gather' else product)(g, *boxes)
-    return tuple(x.astype(dtype) for x in found), None, None
+        found = (add if form == 'gather' else product)(g, *where)
+    return tuple(x.astype(dtype) for x in found), None, None, None
 
 
 _align.defvjp(_forward, _backward)

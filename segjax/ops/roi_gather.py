@@ -28,19 +28,26 @@ class Reads(NamedTuple):
 
 
 def gather(
-    features: tuple[Array, ...], boxes: Array, levels: Array, maps: Maps, grid: Grid
+    features: tuple[Array, ...],
+    boxes: Array,
+    levels: Array,
+    areas: Array,
+    maps: Maps,
+    grid: Grid,
 ) -> Array:
-    """`r p p c` in float32, of maps `h w c`, boxes `r 4` and the map of each box, `r`."""
+    """`r p p c` in float32, of maps `h w c`, boxes `r 4`, the map of each, `r`, and areas `l 2`."""
     table = jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in features])
     read = lambda box: _read(table, box)
     return lax.platform_dependent(
-        _reads(boxes, levels, maps, grid),
+        _reads(boxes, levels, areas, maps, grid),
         cpu=lambda reads: lax.map(read, reads),
         default=lambda reads: lax.map(read, reads, batch_size=CHUNK),
     )
 
 
-def scatter(g: Array, boxes: Array, levels: Array, maps: Maps, grid: Grid) -> tuple[Array, ...]:
+def scatter(
+    g: Array, boxes: Array, levels: Array, areas: Array, maps: Maps, grid: Grid
+) -> tuple[Array, ...]:
     """The transpose: from `r p p c` to the maps, `h w c` float32.
 
     Box after box and, on a CPU, row after row: the same bits every time. A GPU adds the rows of a
@@ -49,19 +56,20 @@ def scatter(g: Array, boxes: Array, levels: Array, maps: Maps, grid: Grid) -> tu
     cells = [h * w for h, w in maps.sizes]
     table = jnp.zeros((sum(cells), g.shape[-1]), jnp.float32)
     add = lambda table, box: (_add(table, *box), None)
-    table, _ = lax.scan(add, table, (_reads(boxes, levels, maps, grid), g))
+    table, _ = lax.scan(add, table, (_reads(boxes, levels, areas, maps, grid), g))
     parts = jnp.split(table, np.cumsum(cells)[:-1])
     return tuple(part.reshape(*size, -1) for part, size in zip(parts, maps.sizes, strict=True))
 
 
-def _reads(boxes: Array, levels: Array, maps: Maps, grid: Grid) -> Reads:
+def _reads(boxes: Array, levels: Array, areas: Array, maps: Maps, grid: Grid) -> Reads:
     first = np.cumsum([0, *(h * w for h, w in maps.sizes[:-1])])
     of_level = lambda values, dtype: jnp.asarray(values, dtype)[levels]
-    height, width = (of_level(x, jnp.int32) for x in zip(*maps.sizes, strict=True))
+    width = of_level([w for _, w in maps.sizes], jnp.int32)
+    area = areas[levels]
     scale = of_level(maps.scales, jnp.float32)
     x1, y1, x2, y2 = boxes.T
-    row, row_weight = taps(span(y1, y2, scale, grid), grid, height)
-    column, column_weight = taps(span(x1, x2, scale, grid), grid, width)
+    row, row_weight = taps(span(y1, y2, scale, grid), grid, area[:, 0])
+    column, column_weight = taps(span(x1, x2, scale, grid), grid, area[:, 1])
     row = of_level(first, jnp.int32)[:, None, None] + row * width[:, None, None]
     return Reads(row, row_weight, column, column_weight)
 

@@ -16,16 +16,21 @@ CHUNK = 16  # boxes at a time: bounds what lies between the two products
 
 
 def multiply(
-    features: tuple[Array, ...], boxes: Array, levels: Array, maps: Maps, grid: Grid
+    features: tuple[Array, ...],
+    boxes: Array,
+    levels: Array,
+    areas: Array,
+    maps: Maps,
+    grid: Grid,
 ) -> Array:
-    """`r p p c` in float32, of maps `h w c`, boxes `r 4` and the map of each box, `r`."""
+    """`r p p c` in float32, of maps `h w c`, boxes `r 4`, the map of each, `r`, and areas `l 2`."""
     order, boxes, levels = _by_level(boxes, levels)
     shape = grid.side, grid.side, features[0].shape[-1]
     out = jnp.zeros((len(boxes), *shape), jnp.float32)
     for level, x in enumerate(features):
 
         def add(chunk: Array, out: Array, level: int = level, x: Array = x) -> Array:
-            wy, wx = _weights(chunk, boxes, levels, level, maps, grid)
+            wy, wx = _weights(chunk, boxes, levels, areas, level, maps, grid)
             found = _einsum('rqw,rpwc->rpqc', wx, _einsum('rph,hwc->rpwc', wy, x))
             start = chunk * CHUNK
             found += lax.dynamic_slice_in_dim(out, start, CHUNK)  # other maps' boxes of the chunk
@@ -36,7 +41,7 @@ def multiply(
 
 
 def multiply_transposed(
-    g: Array, boxes: Array, levels: Array, maps: Maps, grid: Grid
+    g: Array, boxes: Array, levels: Array, areas: Array, maps: Maps, grid: Grid
 ) -> tuple[Array, ...]:
     """The transpose: from `r p p c` to the maps, `h w c` float32."""
     order, boxes, levels = _by_level(boxes, levels)
@@ -45,7 +50,7 @@ def multiply_transposed(
     for level, size in enumerate(maps.sizes):
 
         def add(chunk: Array, total: Array, level: int = level) -> Array:
-            wy, wx = _weights(chunk, boxes, levels, level, maps, grid)
+            wy, wx = _weights(chunk, boxes, levels, areas, level, maps, grid)
             part = lax.dynamic_slice_in_dim(g, chunk * CHUNK, CHUNK)
             return total + _einsum('rph,rpwc->hwc', wy, _einsum('rqw,rpqc->rpwc', wx, part))
 
@@ -75,6 +80,7 @@ def _weights(
     chunk: Array,
     boxes: Array,
     levels: Array,
+    areas: Array,
     level: int,
     maps: Maps,
     grid: Grid,
@@ -83,8 +89,8 @@ def _weights(
     part = lambda x: lax.dynamic_slice_in_dim(x, chunk * CHUNK, CHUNK)
     x1, y1, x2, y2 = part(boxes).T
     (height, width), scale = maps.sizes[level], jnp.full(CHUNK, maps.scales[level], jnp.float32)
-    wy = dense_weights(span(y1, y2, scale, grid), grid, height)
-    wx = dense_weights(span(x1, x2, scale, grid), grid, width)
+    wy = dense_weights(span(y1, y2, scale, grid), grid, height, areas[level, 0])
+    wx = dense_weights(span(x1, x2, scale, grid), grid, width, areas[level, 1])
     return jnp.where((part(levels) == level)[:, None, None], wy, 0), wx
 
 

@@ -1,13 +1,14 @@
 """What came before RoIAlign, for the paper's comparison: RoIPool and RoIWarp.
 
-Both round a box to whole cells, up to half a cell (8 pixels at stride 16) away from where it is.
+Both round a box to whole cells, up to half a cell (8 pixels at stride 16) away from where it is. Of
+the map they see the first rows and columns that `area` says, by default all.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from segjax.ops.roi_sampling import neighbour_weights
 
@@ -18,6 +19,7 @@ def roi_pool(
     *,
     output_size: int,
     spatial_scale: float,
+    area: Int[Array, '2'] | None = None,
 ) -> Float[Array, 'n p p c']:
     """The maximum of the cells of each bin, in boxes and bins of whole cells.
 
@@ -26,8 +28,9 @@ def roi_pool(
     section 2.1. The gradient goes to the maximum; equal maxima share it.
     """
     (y1, height), (x1, width) = _whole_cells(boxes, spatial_scale)
-    rows = _members(y1, height / output_size, output_size, features.shape[0])
-    columns = _members(x1, width / output_size, output_size, features.shape[1])
+    h, w = _ends(features, area)
+    rows = _members(y1, height / output_size, output_size, features.shape[0], h)
+    columns = _members(x1, width / output_size, output_size, features.shape[1], w)
 
     def pool(box: tuple[Array, Array]) -> Array:
         return _largest(_largest(features, box[0], 0), box[1], 1)
@@ -42,6 +45,7 @@ def roi_warp(
     *,
     output_size: int,
     spatial_scale: float,
+    area: Int[Array, '2'] | None = None,
 ) -> Float[Array, 'n p p c']:
     """One interpolated value a bin, at its corner, in boxes of whole cells.
 
@@ -52,20 +56,26 @@ def roi_warp(
     (y1, height), (x1, width) = _whole_cells(boxes, spatial_scale)
     bins = jnp.arange(output_size, dtype=jnp.float32)[None]
 
-    def weights(start: Array, length: Array, cells: int) -> Array:
+    def weights(start: Array, length: Array, cells: int, end: Array) -> Array:
         position = start[:, None] + bins * (length / output_size)[:, None]
-        inside = (position > -0.5) & (position < cells - 0.5)
-        settled = jnp.where(inside, jnp.clip(position, 0, cells - 1), 0)
+        inside = (position > -0.5) & (position < end - 0.5)
+        settled = jnp.where(inside, jnp.clip(position, 0, end - 1), 0)
         return jnp.where(inside[..., None], neighbour_weights(settled, cells), 0)
 
-    wy = weights(y1, height, features.shape[0])
-    wx = weights(x1, width, features.shape[1])
+    h, w = _ends(features, area)
+    wy = weights(y1, height, features.shape[0], h)
+    wx = weights(x1, width, features.shape[1], w)
 
     def read(box: tuple[Array, Array]) -> Array:
         x, precision = features.astype(jnp.float32), lax.Precision.HIGHEST
         return jnp.einsum('ph,hwc,qw->pqc', box[0], x, box[1], precision=precision)
 
     return lax.map(read, (wy, wx)).astype(features.dtype)
+
+
+def _ends(features: Array, area: Array | None) -> Array:
+    """Rows and columns of the area, `2` float32."""
+    return jnp.asarray(features.shape[:2] if area is None else area, jnp.float32)
 
 
 def _whole_cells(boxes: Array, scale: float) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -76,11 +86,11 @@ def _whole_cells(boxes: Array, scale: float) -> tuple[tuple[Array, Array], tuple
     return (y1, jnp.maximum(y2 - y1 + 1, 1)), (x1, jnp.maximum(x2 - x1 + 1, 1))
 
 
-def _members(start: Array, size: Array, bins: int, cells: int) -> Array:
-    """Which cells of an axis belong to which bin: `n p cells` bool."""
+def _members(start: Array, size: Array, bins: int, cells: int, end: Array) -> Array:
+    """Which cells of an axis, up to `end`, belong to which bin: `n p cells` bool."""
     place = jnp.arange(bins, dtype=jnp.float32)[None]
     first = start[:, None] + jnp.floor(place * size[:, None])
-    behind = start[:, None] + jnp.ceil((place + 1) * size[:, None])
+    behind = jnp.minimum(start[:, None] + jnp.ceil((place + 1) * size[:, None]), end)
     cell = jnp.arange(cells, dtype=jnp.float32).reshape(1, 1, cells)
     return (cell >= first[..., None]) & (cell < behind[..., None])
 

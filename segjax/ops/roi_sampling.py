@@ -56,11 +56,15 @@ def span(
 
 
 def taps(
-    extent: Span, grid: Grid, cells: Int[Array, 'r']
+    extent: Span, grid: Grid, area: Int[Array, 'r']
 ) -> tuple[Int[Array, 'r p t'], Float[Array, 'r p t']]:
-    """Cells that the samples of each bin lie between, and their share in the mean of the bin."""
+    """Cells that the samples of each bin lie between, and their share in the mean of the bin.
+
+    Args:
+      area: the first so many cells of each box's map are the image's; samples end with them.
+    """
     position = _fixed_samples(extent, grid)
-    last = cells[:, None, None].astype(jnp.float32) - 1
+    last = area[:, None, None].astype(jnp.float32) - 1
     inside, position = _settle(position, last)
     low = jnp.floor(position)
     fraction = position - low
@@ -69,11 +73,17 @@ def taps(
     return jnp.concatenate(index, -1).astype(jnp.int32), jnp.concatenate(weights, -1)
 
 
-def dense_weights(extent: Span, grid: Grid, cells: int) -> Float[Array, 'r p n']:
+def dense_weights(
+    extent: Span, grid: Grid, cells: int, area: Int[Array, ''] | int
+) -> Float[Array, 'r p n']:
     """The matrix of each box: what each cell contributes to the mean of each bin.
 
-    `w[p, h] = 1/S sum_s max(0, 1 - |y_ps - h|)`, y moved into the map; samples more than a cell
+    `w[p, h] = 1/S sum_s max(0, 1 - |y_ps - h|)`, y moved into the area; samples more than a cell
     away from it count as zeros.
+
+    Args:
+      cells: n, of the whole map.
+      area: the first so many of them are the image's.
     """
     if grid.samples:
         position, counted = _fixed_samples(extent, grid)[:, :, None], jnp.ones((), bool)
@@ -81,7 +91,7 @@ def dense_weights(extent: Span, grid: Grid, cells: int) -> Float[Array, 'r p n']
     else:
         position, counted, number = _adaptive_samples(extent, grid, cells)
         number = number[:, None, None]
-    inside, position = _settle(position, jnp.asarray(cells - 1, jnp.float32))
+    inside, position = _settle(position, jnp.asarray(area - 1, jnp.float32))
     apart = jnp.abs(position - _column(cells))
     return jnp.sum(jnp.where(inside & counted, jnp.maximum(1 - apart, 0), 0), axis=-1) / number
 
@@ -92,10 +102,10 @@ def neighbour_weights(position: Float[Array, 'r p'], cells: int) -> Float[Array,
 
 
 def _settle(position: Array, last: Array) -> tuple[Array, Array]:
-    """Which samples count, and all of them moved into the map.
+    """Which samples count, and all of them moved into the area, which ends with the cell `last`.
 
-    From -1 to n, both included, a sample takes the nearest cell where it has no two; beyond, or
-    where a box is no number, it is zero.
+    From -1 to `last + 1`, both included, a sample takes the nearest cell where it has no two;
+    beyond, or where a box is no number, it is zero.
     """
     inside = (position >= -1) & (position <= last + 1)
     return inside, jnp.where(inside, jnp.clip(position, 0, last), 0)

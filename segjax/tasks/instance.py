@@ -279,7 +279,7 @@ class Instance:
         slots = self._most(self.rois, self.roi_share)
         heads, updates = model.apply(
             {**variables, **updates}, first.features, regions.rois, regions.classes[:, :slots],
-            train=train, method='heads', mutable=mutable,
+            sizes=batch.size, train=train, method='heads', mutable=mutable,
         )  # fmt: skip
         whole = given.masks is not None and given.masks.shape[2:] == batch.image.shape[1:3]
         of_picture = partial(self._of_picture, model, whole)

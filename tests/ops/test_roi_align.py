@@ -115,6 +115,34 @@ def test_samples_are_counted_by_the_size_of_the_box_however_large():
 
 
 @pytest.mark.parametrize('form, sampling_ratio', [('gather', 2), ('matmul', 2), ('matmul', 0)])
+def test_an_area_ends_as_a_map_does(form, sampling_ratio):
+    """Values as from the area alone, gradients as well, and none beyond."""
+    x, boxes = _map(), jnp.asarray(BOXES, jnp.float32)
+    around = jnp.pad(x, ((0, 4), (0, 2), (0, 0)), constant_values=100.0)
+
+    @jax.jit
+    def value_and_gradient(x, area):
+        run = partial(
+            ops.roi_align,
+            boxes=boxes,
+            output_size=3,
+            spatial_scale=1.0,
+            sampling_ratio=sampling_ratio,
+            area=area,
+            form=form,
+        )
+        y, vjp = jax.vjp(run, x)
+        return y, vjp(jnp.cos(y))[0]
+
+    expected, slopes = value_and_gradient(x, None)
+    assert slopes[-1, -1].any()
+    found, found_slopes = value_and_gradient(around, jnp.asarray([9, 13]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found_slopes[:9, :13], slopes, atol=1e-5)
+    assert not found_slopes[9:].any() and not found_slopes[:, 13:].any()
+
+
+@pytest.mark.parametrize('form, sampling_ratio', [('gather', 2), ('matmul', 2), ('matmul', 0)])
 def test_a_box_that_is_no_number_reads_zeros_and_spoils_no_gradient(form, sampling_ratio):
     boxes = jnp.asarray([[jnp.nan, 1, 3, 3], [1, 1, jnp.inf, 3], [1, 1, 3, 3]])
     settings = {'output_size': 2, 'spatial_scale': 1.0, 'sampling_ratio': sampling_ratio}

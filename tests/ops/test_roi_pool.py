@@ -87,6 +87,16 @@ def test_equals_the_loop(run, loop, scale):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('run', [roi_pool, roi_warp])
+def test_an_area_ends_as_a_map_does(run):
+    x, boxes = jax.random.normal(jax.random.key(0), (9, 14, 3)), jnp.asarray(BOXES, jnp.float32)
+    around = jnp.pad(x, ((0, 3), (0, 5), (0, 0)), constant_values=100.0)
+    expected = run(x, boxes, output_size=4, spatial_scale=1 / 4)
+    area = jnp.asarray([9, 14])
+    found = run(around, boxes, output_size=4, spatial_scale=1 / 4, area=area)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_gradient_of_a_maximum_goes_to_it():
     boxes = jnp.asarray([[1.0, 1.0, 4.0, 2.0], [30.0, 30.0, 40.0, 40.0]])  # the second sees nothing
     pool = partial(roi_pool, boxes=boxes, output_size=2, spatial_scale=1.0)

@@ -32,7 +32,7 @@ from segjax.backbones.atrous import Sampling
 from segjax.backbones.resnet import BLOCKS, HE_NORMAL_OUT, Stage
 from segjax.layers import BatchNorm, Conv, FrozenBatchNorm, round_up
 from segjax.models.mask_rcnn.anchors import Flavor, cell_anchors, level_anchors
-from segjax.models.mask_rcnn.box_head import BoxHead, BoxPredictor, select_detections
+from segjax.models.mask_rcnn.box_head import BoxHead, BoxPredictor, Found, select_detections
 from segjax.models.mask_rcnn.fpn import FPN
 from segjax.models.mask_rcnn.mask_head import MaskHead, mask_probabilities
 from segjax.models.mask_rcnn.roi_features import RoiOp, roi_features
@@ -307,6 +307,7 @@ class MaskRCNN(nn.Module):
         rois: Float[Array, 'b r 4'],
         classes: Int[Array, 'b s'],
         *,
+        sizes: Int[Array, 'b 2'] | None,
         train: bool,
     ) -> Heads:
         """The second stage: from regions to classes, boxes and masks.
@@ -315,8 +316,9 @@ class MaskRCNN(nn.Module):
           features: those of `proposals`.
           rois: regions in pixels of the canvas.
           classes: of the first s regions: whose masks are wanted, and of which class.
+          sizes: see `proposals`.
         """
-        maps = self._box_maps(features, rois, train)
+        maps = self._box_maps(features, rois, sizes, train)
         logits, codes = self._classes_and_codes(maps, rois.shape[:2], train)
         if not self.with_mask:
             return Heads(logits, codes, None)
@@ -325,7 +327,7 @@ class MaskRCNN(nn.Module):
             maps = maps.reshape(*rois.shape[:2], *maps.shape[1:])[:, :slots]
             maps = maps.reshape(-1, *maps.shape[2:])
         else:
-            maps = self._regions(features, rois[:, :slots], 14)
+            maps = self._regions(features, rois[:, :slots], sizes, 14)
         masks = self.mask_branch(maps, classes.reshape(-1), train=train)
         return Heads(logits, codes, masks.reshape(*classes.shape, *masks.shape[1:]))
 
@@ -343,10 +345,10 @@ class MaskRCNN(nn.Module):
         """
         found = self.proposals(image, sizes=sizes, train=train)
         shape = found.boxes.shape[:2]
-        maps = self._box_maps(found.features, found.boxes, train)
-        logits, codes = self._classes_and_codes(maps, shape, train)
         if sizes is None:
             sizes = _whole(image)
+        maps = self._box_maps(found.features, found.boxes, sizes, train)
+        logits, codes = self._classes_and_codes(maps, shape, train)
         select = partial(
             select_detections,
             score_threshold=self.score_threshold,
@@ -358,14 +360,16 @@ class MaskRCNN(nn.Module):
         best = jax.vmap(select)(logits, codes, found.boxes, found.valid, sizes)
         masks = None
         if self.with_mask:
-            masks = self._mask_probabilities(found.features, best.boxes, best.classes, train)
+            masks = self._mask_probabilities(found.features, best, sizes, train)
         return Detections(best.boxes, best.scores, best.classes, masks, best.valid, best.dropped)
 
-    def _box_maps(self, features: tuple[Array, ...], rois: Array, train: bool) -> Array:
+    def _box_maps(
+        self, features: tuple[Array, ...], rois: Array, sizes: Array | None, train: bool
+    ) -> Array:
         """`n 7 7 c`, what the box head sees of all regions; in C4 networks the mask head, too."""
         if self.trunk == 'c4':
-            return self.layer4(self._regions(features, rois, 14), train)
-        return self._regions(features, rois, 7)
+            return self.layer4(self._regions(features, rois, sizes, 14), train)
+        return self._regions(features, rois, sizes, 7)
 
     def _classes_and_codes(
         self, maps: Array, shape: tuple[int, ...], train: bool
@@ -379,17 +383,21 @@ class MaskRCNN(nn.Module):
         return logits.reshape(*shape, -1), codes.reshape(*shape, -1, 4)
 
     def _mask_probabilities(
-        self, features: tuple[Array, ...], boxes: Array, classes: Array, train: bool
+        self, features: tuple[Array, ...], best: Found, sizes: Array, train: bool
     ) -> Array:
         """`b d m m` of detections."""
-        c4 = self.trunk == 'c4'
-        maps = self._box_maps(features, boxes, train) if c4 else self._regions(features, boxes, 14)
-        of_each = classes.reshape(-1)
+        if self.trunk == 'c4':
+            maps = self._box_maps(features, best.boxes, sizes, train)
+        else:
+            maps = self._regions(features, best.boxes, sizes, 14)
+        of_each = best.classes.reshape(-1)
         logits = self.mask_branch(maps, of_each, train=train)
         found = mask_probabilities(logits, of_each, self.mask_loss, self.class_agnostic_mask)
-        return found.reshape(*classes.shape, *found.shape[1:])
+        return found.reshape(*best.classes.shape, *found.shape[1:])
 
-    def _regions(self, features: tuple[Array, ...], rois: Array, side: int) -> Array:
+    def _regions(
+        self, features: tuple[Array, ...], rois: Array, sizes: Array | None, side: int
+    ) -> Array:
         """`n side side c`, the features of all regions of all pictures."""
         regions = roi_features(
             features,
@@ -398,6 +406,7 @@ class MaskRCNN(nn.Module):
             side=side,
             op=self.roi_op,
             flavor=self.flavor,
+            sizes=sizes,
         )
         return regions.reshape(-1, *regions.shape[2:])
 

@@ -28,9 +28,14 @@ def padded_size(sizes: Int[Array, 'b 2']) -> Int[Array, 'b 2']:
     return -(-sizes // DIVISOR) * DIVISOR
 
 
+def cells(sizes: Int[Array, 'b 2'], stride: int) -> Int[Array, 'b 2']:
+    """Rows and columns of a map at `stride` that belong to areas of `sizes` pixels."""
+    return -(-sizes // stride)
+
+
 def inside(sizes: Int[Array, 'b 2'], shape: tuple[int, ...], stride: int) -> Bool[Array, 'b h w']:
     """Which cells of a map of `shape` (h, w) at `stride` belong to areas of `sizes` pixels."""
-    ends = -(-sizes // stride)
+    ends = cells(sizes, stride)
     rows = jnp.arange(shape[0])[None] < ends[:, :1]
     columns = jnp.arange(shape[1])[None] < ends[:, 1:]
     return rows[:, :, None] & columns[:, None, :]

@@ -127,7 +127,9 @@ def test_the_heads_of_c4_share_the_last_stage_of_the_backbone(drawn):
 
     @jax.jit
     def compute(variables):
-        heads = model.apply(variables, (c4,), rois, classes, train=False, method='heads')
+        heads = model.apply(
+            variables, (c4,), rois, classes, sizes=None, train=False, method='heads'
+        )
         regions = ops.roi_align(
             c4[0], rois[0], output_size=14, spatial_scale=1 / 16, sampling_ratio=0, aligned=True
         )

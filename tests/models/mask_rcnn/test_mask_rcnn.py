@@ -1,5 +1,6 @@
 """The network as a whole: canvases, variants, types; and by hand what is chosen of its answers."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +10,10 @@ from segjax.layers.cost import layer_costs
 from segjax.models import FasterRCNN, MaskRCNN
 from segjax.models.mask_rcnn.box_head import select_detections
 from segjax.models.mask_rcnn.mask_head import mask_probabilities
+from segjax.models.mask_rcnn.mask_rcnn import STRIDES, Proposals
 from segjax.models.mask_rcnn.rpn import Levels, select_proposals
 from segjax.tools import detection_golden as golden
+from segjax.tools.torchvision_golden import sample
 from segjax.types import Detections, UserError
 
 SMALL = {'backbone': 'resnet18', 'backbone_width': 4, 'width': 8, 'fc_features': 8}
@@ -30,6 +33,45 @@ def test_an_image_gives_the_same_detections_in_any_canvas_and_batch(narrow, stag
     np.testing.assert_array_equal(found.classes, expected['labels'])
     np.testing.assert_allclose(found.boxes, expected['boxes'], atol=2e-4)
     np.testing.assert_allclose(found.scores, expected['scores'], atol=1e-5)
+    masks = np.stack([sample(mask) for mask in found.masks])
+    np.testing.assert_allclose(masks, expected['masks'], atol=1e-5)
+
+
+@pytest.mark.parametrize('trunk', ['fpn', 'c4'])
+def test_heads_and_detections_see_nothing_beyond_a_picture(trunk, drawn):
+    """One ends at a multiple of 32 pixels, the other one within its last 32; from given maps."""
+    options = {'score_threshold': 0.0, 'nms_threshold': 1.0, 'max_detections': 8}
+    model = MaskRCNN(3, **SMALL, **options, trunk=trunk)
+    variables = drawn(model, jnp.zeros((1, 32, 32, 3)), train=False)
+    sizes = jnp.asarray([[448, 480], [440, 470]], jnp.int32)
+    ends = jnp.tile(sizes[:, ::-1], 2)[:, None].astype(jnp.float32)
+    corners = [[0, 0], [200, 180], [320, 300], [430, 410]]  # of p5, p4, p3 and p2
+    rois = jnp.asarray([[*corner, 480, 448] for corner in corners], jnp.float32)
+    rois = jnp.minimum(rois[None], ends)
+
+    @jax.jit
+    def run(maps):
+        found = Proposals(maps, None, rois, jnp.ones((2, 4), bool))
+        given = lambda run, args, kwargs, context: (
+            found if context.method_name == 'proposals' else run(*args, **kwargs)
+        )
+        classes = jnp.asarray([[1, 2, 1, 2]] * 2, jnp.int32)
+        with nn.intercept_methods(given):
+            return model.apply(
+                variables, maps, rois, classes, sizes=sizes, train=False, method='heads'
+            ), model.apply(variables, jnp.zeros((2, 512, 640, 3)), sizes=sizes)
+
+    rng, channels = np.random.default_rng(0), 8 if trunk == 'fpn' else 16
+    sides = [(448 // s, 480 // s, 64 // s, 160 // s) for s in STRIDES[trunk][:4]]
+    maps = [rng.normal(size=(2, h, w, channels)).astype(np.float32) for h, w, _, _ in sides]
+    wide = [
+        np.pad(x, ((0, 0), (0, down), (0, right), (0, 0)), constant_values=9)
+        for x, (_, _, down, right) in zip(maps, sides, strict=True)
+    ]
+    (heads, expected), found = (jax.tree.map(np.asarray, run(tuple(x))) for x in (maps, wide))
+    assert expected.valid.all() and expected.masks.std() > 0
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max())
+    jax.tree.map(close, found, (heads, expected))
 
 
 VARIANTS = {

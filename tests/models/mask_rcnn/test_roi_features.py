@@ -51,6 +51,25 @@ def test_regions_are_read_from_the_level_of_their_size(op, flavor):
         np.testing.assert_allclose(found[row], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize('op, flavor', OPERATIONS)
+def test_regions_see_nothing_beyond_the_area_of_their_picture(op, flavor):
+    """Regions at the ends of 440 x 470 and 96 x 256 pixels; areas end at 448 x 480 and 96 x 256."""
+    rng = np.random.default_rng(1)
+    sizes = jnp.asarray([[440, 470], [96, 256]], jnp.int32)
+    rois = [[[0, 0, 470, 440], [190, 170, 470, 440], [310, 300, 470, 440], [420, 400, 470, 440]]]
+    rois.append([[0, 0, 256, 96], [80, 0, 256, 96], [200, 50, 256, 96], [255, 95, 256, 96]])
+    read = jax.jit(partial(roi_features, strides=STRIDES, side=3, op=op, flavor=flavor))
+    tight, wide = [], []
+    for s in STRIDES[:4]:
+        x = rng.normal(size=(2, 448 // s, 480 // s, 2)) + 9
+        tight.append(jnp.asarray(x, jnp.float32))
+        x[1, 96 // s :], x[1, :, 256 // s :] = 50, 50
+        pads = ((0, 0), (0, 64 // s), (0, 160 // s), (0, 0))
+        wide.append(jnp.asarray(np.pad(x, pads, constant_values=70), jnp.float32))
+    expected, found = (read(x, jnp.asarray(rois, jnp.float32), sizes=sizes) for x in (tight, wide))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_a_single_map_is_read_whatever_the_size(key):
     x = jax.random.normal(key, (1, 32, 32, 2))
     found = roi_features([x], ROIS[None], strides=(16,), side=2, op='warp', flavor='torchvision')

@@ -95,7 +95,13 @@ def test_losses_equal_torchvisions_of_the_same_samples(narrow, stages):
             boxes=boxes[matches.index[index]],
         )
         heads = model.apply(
-            variables, first.features, rois[None], classes[None], train=True, method='heads'
+            variables,
+            first.features,
+            rois[None],
+            classes[None],
+            sizes=None,
+            train=True,
+            method='heads',
         )
         heads = jax.tree.map(lambda x: x[0], heads)
         target = mask_targets(
