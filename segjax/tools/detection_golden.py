@@ -36,7 +36,7 @@ FIELDS: dict[str, Any] = {
     'post_nms': POST_NMS,
     'max_detections': DETECTIONS,
 }
-NARROW = ('mask1', 'mask2', 'faster1')
+NARROW = ('mask1', 'mask2', 'faster1', 'faster2')
 FULL = {
     'mask1': 'maskrcnn_resnet50_fpn',
     'mask2': 'maskrcnn_resnet50_fpn_v2',

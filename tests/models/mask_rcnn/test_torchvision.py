@@ -45,7 +45,13 @@ def pairs(found, expected, classes=None):
 
 
 @pytest.mark.parametrize(
-    'name', ['mask1', 'mask2', pytest.param('faster1', marks=pytest.mark.slow)]
+    'name',
+    [
+        'mask1',
+        'mask2',
+        pytest.param('faster1', marks=pytest.mark.slow),
+        pytest.param('faster2', marks=pytest.mark.slow),
+    ],
 )
 def test_every_stage_equals_torchvisions(name, narrow, stages, detect):
     model, variables = narrow(name)
