@@ -33,6 +33,7 @@ class Prediction:
     label: np.ndarray = dataclasses.field(repr=False)
     probabilities: np.ndarray | None = dataclasses.field(repr=False)
     info: Info
+    dropped = 0  # a class map leaves nothing out
 
     @property
     def shares(self) -> dict[str, float]:

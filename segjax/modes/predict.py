@@ -27,7 +27,6 @@ from segjax.evaluate.instance import describe_dropped
 from segjax.gallery import Entry, Gallery
 from segjax.gallery.folder import SHEET
 from segjax.loading import load
-from segjax.prediction import ObjectPrediction
 from segjax.predictor import Detector, Network, Predictor, abstract_variables, make_predictor
 from segjax.pretrained.initial import load_weights
 from segjax.pretrained.table import KNOWN
@@ -136,7 +135,7 @@ def _predict_all(
     predictor: Predictor, inputs: Sequence[Input], folder: Gallery, num_threads: int
 ) -> tuple[list[Entry], dict[str, str], int]:
     """Read, predict and write; the gallery's entries, the files that could not be read, and the
-    boxes that detections left out (`ObjectPrediction.dropped`)."""
+    boxes that detections left out (`Prediction.dropped`)."""
     written: deque[Future[Entry]] = deque()
     entries: list[Entry] = []
     unreadable: dict[str, str] = {}
@@ -151,7 +150,7 @@ def _predict_all(
             except UserError as error:
                 unreadable[str(item.path)] = str(error).removeprefix(f'{item.path}: ')
             else:
-                dropped += found.dropped if isinstance(found, ObjectPrediction) else 0
+                dropped += found.dropped
                 written.append(writers.submit(folder.add, item.name, item.file, found))
             while len(written) > num_threads or (written and done == len(inputs)):
                 entries.append(written.popleft().result())
