@@ -1,4 +1,4 @@
-"""A small Mask R-CNN on generated shapes, from scratch, sized for two CPU cores and a quarter of an hour.
+"""A small Mask R-CNN on generated shapes, from scratch: a quarter of an hour of two CPU cores.
 
     python launch.py --exp=maskrcnn_shapes
 

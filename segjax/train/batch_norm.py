@@ -35,7 +35,7 @@ def _measurement(job: Job) -> Callable[[TrainState, Batch], tuple[TrainState, di
     def measure(state: TrainState, batch: Batch) -> tuple[TrainState, dict[Path, Array]]:
         calls: Counter[Path] = Counter()
         momenta: dict[Path, float] = {}
-        known = flatten_dict(state.variables['batch_stats'])
+        known: dict[Path, Any] = flatten_dict(state.variables['batch_stats'])
         kept = {path: leaf for path, leaf in known.items() if keeps(path[:-1])}
 
         def note(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
