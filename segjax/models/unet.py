@@ -46,8 +46,6 @@ class UNet(nn.Module):
     Attributes:
       num_classes: with the background; 1 is a single sigmoid foreground channel.
       widths: channels of the levels, from fine to coarse.
-      depth: the number of poolings, 4 in the paper; widths beyond it count for nothing. 0 takes as
-        many as there are widths for.
       padding: 'valid' as published (the output lacks `margin` pixels a side), or 'same'.
       norm: 'none' as published, or 'batch': batch normalisation before each ReLU, and convolutions
         without biases.
@@ -63,13 +61,14 @@ class UNet(nn.Module):
       concat: which channels come first where the paths are joined. Only weights can tell.
       head_width: channels of a same-padded 3x3 convolution with ReLU before the last; 0: there is
         none.
+      depth: the number of poolings, 4 in the paper; widths beyond it count for nothing. 0 takes as
+        many as there are widths for.
       remat: recompute each level in the backward pass: less memory, one more forward pass.
       dtype: compute type; parameters and logits are float32.
     """
 
     num_classes: int
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    depth: int = 0
     padding: Literal['valid', 'same'] = 'valid'
     norm: Literal['none', 'batch'] = 'none'
     dropout: float = 0.5
@@ -81,6 +80,7 @@ class UNet(nn.Module):
     up_relu: bool = False
     concat: Literal['up_first', 'skip_first'] = 'up_first'
     head_width: int = 0
+    depth: int = 0
     remat: bool = False
     dtype: Literal['float32', 'bfloat16'] = 'float32'
 
