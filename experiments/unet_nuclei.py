@@ -20,7 +20,8 @@ same weights, and Otsu's threshold on the same pictures (python -m segjax.tools.
     all pixels together .812   .814        .635
 
 Objects by watershed: AP .376 over IoU .5:.95, AP50 .599, AJI .625; by connected parts .344, .543,
-.540. 25 min on one core of an AMD EPYC, 7 img/s (Python 3.11.7, jax 0.10.2).
+.540. 25 min on one core of an AMD EPYC, 7 img/s (Python 3.11.7, jax 0.10.2); two idle ones do 15
+img/s, 11 minutes of training.
 
 The last checkpoint has .767: towards the end the network learns how the pictures of train were
 outlined, and outlines differ from picture to picture of val by more than it errs. So the best one

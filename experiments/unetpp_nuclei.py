@@ -16,7 +16,8 @@ Val (24 of 100 pictures, the split and the augmentation of unet_nuclei), seed 0,
 checkpoint, that of step 600 of 1000: IoU of the nuclei, mean of the pictures, .771 (fluorescence
 .809, stained .629; Otsu's threshold .712, .756, .543), of all pixels together .795; objects by
 watershed: AP .376 over IoU .5:.95, AP50 .605, AJI .619. The last has .763; unet_nuclei says why. 32
-min on one core of an AMD EPYC that other work shared, 4.7 img/s (Python 3.11.7, jax 0.10.2).
+min on one core of an AMD EPYC that other work shared, 4.7 img/s (Python 3.11.7, jax 0.10.2); two
+idle ones do 11 img/s, 12 minutes of training.
 
 sweep() has the arms of the paper's question, whether deep supervision helps: U-Net, a U-Net that is
 wider by the same share as the paper's (35 for 32), U-Net++ without deep supervision and with the
