@@ -203,8 +203,8 @@ def _published(like: Experiment, weights: str) -> Iterator[Choice]:
     """What the network of weights that are known by name has otherwise than that of --like."""
     if weights in NETWORKS:
         for name in ('version', 'norm_epsilon'):
-            value = getattr(NETWORKS[weights].model, name, None)
-            if value not in (None, getattr(like.model, name)):
+            value = getattr(NETWORKS[weights].model, name)
+            if value != getattr(like.model, name):
                 yield Choice(f'model.{name}', value, f'as {weights} has it')
 
 
